@@ -1,0 +1,55 @@
+"""What an argument may be, and the one error that says so."""
+
+from collections.abc import Callable, Collection
+from difflib import get_close_matches
+from numbers import Integral, Real
+from typing import Any
+
+Rule = tuple[Callable[[Any], bool], str]  # (what holds, how it reads in the error)
+
+
+def expect(holds: object, argument: str, expected: str, received: object) -> None:
+    """Raises a ValueError that names the argument, what was expected and what was received, unless it `holds`."""
+    if not holds:
+        raise ValueError(
+            f"Invalid value for argument `{argument}`. Expected {expected}. Received: {argument}={received!r}"
+        )
+
+
+def expect_rules(owner: object, rules: dict[str, Rule]) -> None:
+    for field, (holds, expected) in rules.items():
+        expect(holds(getattr(owner, field)), field, expected, getattr(owner, field))
+
+
+def expect_known(argument: str, names: Collection[str], received: object) -> None:
+    """As `expect`, for names from a long list: the error shows the nearest ones."""
+    nearest = get_close_matches(str(received), names, n=3, cutoff=0.5) or sorted(names)
+    shown = ", ".join(map(repr, nearest[:20]))
+    expect(received in names, argument, f"a known name; the nearest are {shown}", received)
+
+
+def is_integer(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def at_least(least: int) -> Rule:
+    return lambda value: is_integer(value) and value >= least, f"an integer, at least {least}"
+
+
+def one_of(*keys: object) -> Rule:
+    return lambda value: value in keys and not isinstance(value, bool), f"one of {', '.join(map(repr, keys))}"
+
+
+def is_list_of(rule: Rule) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list | tuple) and len(value) > 0 and all(map(rule[0], value))
+
+
+COUNT = at_least(1)
+RATE: Rule = (lambda value: is_number(value) and 0 <= value < 1, "a rate in [0, 1)")
+POSITIVE: Rule = (lambda value: is_number(value) and value > 0, "a number above 0")
+NUMBER: Rule = (is_number, "a number")
+FLAG: Rule = (lambda value: isinstance(value, bool), "True or False")

@@ -1,0 +1,148 @@
+"""The arithmetic of a residual network: a network is a row, and a row is a plan of blocks."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from string import ascii_lowercase
+from typing import Literal, get_args
+
+from keras_resnet.checks import (  # fmt: skip
+    COUNT,
+    FLAG,
+    NUMBER,
+    POSITIVE,
+    RATE,
+    Rule,
+    at_least,
+    expect,
+    expect_rules,
+    is_list_of,
+    one_of,
+)
+
+StemName = Literal["cifar", "imagenet", "imagenet_bare", "deep", "deep_strided"]
+OrderName = Literal["post", "norm_after_sum", "relu_before_sum", "relu_only", "pre", "pyramid"]
+BranchName = Literal["basic", "bottleneck"]
+ShortcutName = Literal["none", "A", "A_append", "B", "C", "D", "pyramid", "constant_scaling", "shortcut_scaling",
+                       "exclusive_gating", "shortcut_only_gating", "conv", "dropout"]  # fmt: skip
+
+NARROWING = ("none", "B", "C", "D", "conv")  # the other shortcuts pad channels with zeros
+STEM_STRIDES = {"cifar": 1, "imagenet": 4, "imagenet_bare": 4, "deep": 4, "deep_strided": 4}
+SMALLEST_SIZE = 8  # pixels
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNetConfig:
+    """One plain or residual network. Its fields are checked when it is made: a ValueError names what is wrong.
+
+    >>> from dataclasses import replace
+    >>> from keras_resnet import ResNetConfig
+    >>> resnet50 = ResNetConfig(stages=((256,) * 3, (512,) * 4, (1024,) * 6, (2048,) * 3),
+    ...                         stem="imagenet", stem_filters=64, branch="bottleneck")
+    >>> resnext50_32x4d = replace(resnet50, inner=1 / 2, groups=32)
+    """
+
+    stages: tuple[tuple[int, ...], ...]  # output channels of every block, stage by stage: depth, width, pyramid in one
+    stem: StemName = "cifar"
+    stem_filters: int = 16
+    order: OrderName = "post"  # where norm and activation sit
+    branch: BranchName = "basic"  # what a branch convolves
+    shortcut: ShortcutName = "B"  # what the other path does
+    inner: float = 0.25  # bottleneck width over block width: 1/4 is He's, 1/2 widens
+    groups: int = 1  # cardinality of the bottleneck's 3x3
+    stride_in: Literal["1x1", "3x3"] = "3x3"  # the bottleneck conv that strides: He 2015's, or torchvision's
+    branches: int = 1  # residual functions summed per block
+    se_ratio: int = 0  # squeeze-and-excitation reduction of the block's channels; 0 leaves it out
+    dropout: float = 0.0  # inside a branch, before its later convolutions
+    drop_path: float = 0.0  # rate at the last block, falling linearly towards the first
+    head_dropout: float = 0.0  # before the classifier
+    zero_init: bool = False  # the branch starts at zero: the block starts as the identity
+    output_stride: int = 32  # 8 or 16 trades strides for dilation
+    gate_bias: float = -6.0  # of the gated shortcuts only; -6 is the best of He et al. 2016, table 1
+    image_size: int | None = None  # the published input in pixels, where it is not the 32 or 224 that the stem implies
+
+    def __post_init__(self):
+        expect_rules(self, _RULES)
+        object.__setattr__(self, "stages", tuple(tuple(map(int, stage)) for stage in self.stages))  # JSON has lists
+        channels = [self.stem_filters, *(filters for stage in self.stages for filters in stage)]
+        expect(self.groups == 1 or self.branch == "bottleneck", "groups",
+               "1 where branch='basic': only a bottleneck's 3x3 convolution has groups", self.groups)  # fmt: skip
+        for width in sorted(map(self.width, channels[1:])):
+            expect(width % self.groups == 0, "groups", f"a divisor of the bottleneck's width {width}", self.groups)
+        expect(self.shortcut in NARROWING or channels == sorted(channels), "shortcut",
+               f"one of {', '.join(NARROWING)} where a block narrows: zero-padding cannot", self.shortcut)  # fmt: skip
+        expect(not (self.zero_init and self.shortcut == "none"), "zero_init",
+               "False for a plain network (shortcut='none'), which it would silence", self.zero_init)  # fmt: skip
+        expect(not (self.zero_init and self.order == "relu_before_sum"), "zero_init",
+               "False where a relu ends the branch: at zero it passes no gradient", self.zero_init)  # fmt: skip
+
+    def width(self, filters: int) -> int:
+        """The channels inside the bottleneck of a block of that many: the nearest integer, at least 1."""
+        return max(1, math.floor(filters * self.inner + 0.5))
+
+    @property
+    def letters(self) -> str:
+        """The names of the branches."""
+        return ascii_lowercase[: self.branches]
+
+    @property
+    def classes(self) -> int:
+        return 10 if self.stem == "cifar" else 1000
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        size = self.image_size or (32 if self.stem == "cifar" else 224)
+        return size, size, 3
+
+    @property
+    def smallest_size(self) -> int:
+        return SMALLEST_SIZE
+
+
+_RULES: dict[str, Rule] = {
+    "stages": (is_list_of((is_list_of(COUNT), "")), "stages of blocks' output channels, as in ((16, 16), (32, 32))"),
+    "stem": one_of(*get_args(StemName)),
+    "order": one_of(*get_args(OrderName)),
+    "branch": one_of(*get_args(BranchName)),
+    "shortcut": one_of(*get_args(ShortcutName)),
+    "stride_in": one_of("1x1", "3x3"),
+    "output_stride": one_of(8, 16, 32),
+    "inner": POSITIVE,
+    "gate_bias": NUMBER,
+    "zero_init": FLAG,
+    "se_ratio": at_least(0),
+    "branches": (lambda count: at_least(1)[0](count) and count <= 26, "an integer from 1 to 26"),
+    "image_size": (lambda size: size is None or at_least(SMALLEST_SIZE)[0](size), f"None or {SMALLEST_SIZE} or more"),
+    **dict.fromkeys(("stem_filters", "groups"), COUNT),
+    **dict.fromkeys(("dropout", "drop_path", "head_dropout"), RATE),
+}
+
+
+@dataclass(frozen=True)
+class Block:
+    name: str
+    filters: int
+    step: int  # 2 where the paper's network halves the image, else 1
+    stride: int  # the step, or 1 where dilation stands in for it
+    dilation: int  # up to the convolution that strides
+    drop_path: float
+
+    @property
+    def dilation_after(self) -> int:
+        """Of the convolutions behind the one that strides: they see what they saw before the trade."""
+        return self.dilation * self.step // self.stride
+
+
+def plan(config: ResNetConfig) -> Iterator[Block]:
+    """The blocks in order. Block l of L drops its path at rate drop_path * l / L (Huang et al. 2016, equation 4)."""
+    total, position = sum(map(len, config.stages)), 0
+    reached, dilation = STEM_STRIDES[config.stem], 1
+    for stage, widths in enumerate(config.stages, start=1):
+        for index, filters in enumerate(widths, start=1):
+            position += 1
+            step = 2 if stage > 1 and index == 1 else 1
+            stride = step if reached * step <= config.output_stride else 1
+            rate = config.drop_path * position / total
+            block = Block(f"stage{stage}_block{index}", filters, step, stride, dilation, rate)
+            yield block
+            reached, dilation = reached * stride, block.dilation_after

@@ -1,0 +1,176 @@
+"""What every family's builder shares: the arguments of keras.applications, the input, the head, and the graph's use."""
+
+import re
+import zipfile
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any, TypedDict
+
+import h5py
+import keras
+from keras import layers
+
+from keras_resnet.checks import COUNT, FLAG, expect, is_integer, one_of
+from keras_resnet.layers import dropout
+
+POOLINGS = {"avg": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}
+WEIGHTS_FILES = (".weights.h5", ".keras")
+
+
+class Interface(TypedDict, total=False):
+    """The arguments of `keras_resnet.build` that any network takes."""
+
+    classes: int | None
+    input_shape: tuple[int | None, int | None, int] | None
+    weights: str | Path | None
+    include_top: bool
+    pooling: str | None
+    classifier_activation: Any
+    input_tensor: Any
+
+
+def functional(trunk, config, *, name, classes=None, input_shape=None, weights=None, include_top=True, pooling=None,
+               classifier_activation="softmax", input_tensor=None,
+               head_pool=layers.GlobalAveragePooling2D) -> keras.Model:  # fmt: skip
+    """The model input -> trunk(input, config) -> head, after its arguments are checked."""
+    classes = config.classes if classes is None else classes
+    if include_top and input_tensor is None:
+        input_shape = config.input_shape if input_shape is None else input_shape
+    check_top(classes, include_top, pooling, classifier_activation)
+    check_weights(weights, classes if include_top else None)
+    x = image_input(input_shape, input_tensor, config.smallest_size)
+    y = trunk(x, config)
+    if include_top:
+        y = dropout(head_pool(name="head_pool")(y), config.head_dropout, "head")
+        whole = keras.config.dtype_policy().variable_dtype  # softmax in half precision loses accuracy
+        y = layers.Dense(classes, classifier_activation, dtype=whole, name="predictions")(y)
+    elif pooling:
+        y = POOLINGS[pooling](name="head_pool")(y)
+    model = keras.Model(x if input_tensor is None else keras.utils.get_source_inputs(x), y, name=name)
+    if weights is not None:
+        model.load_weights(weights)
+    return model
+
+
+def check_top(classes, include_top, pooling, classifier_activation):
+    expect(COUNT[0](classes), "classes", COUNT[1], classes)
+    expect(FLAG[0](include_top), "include_top", FLAG[1], include_top)
+    holds, expected = one_of(None, *POOLINGS)
+    expect(holds(pooling), "pooling", expected, pooling)
+    keras.activations.get(classifier_activation)  # raises Keras' own error
+
+
+def image_input(input_shape, input_tensor, smallest):
+    if input_tensor is None:
+        shape = (None, None, 3) if input_shape is None else input_shape
+        check_shape(shape, "input_shape", smallest)
+        return keras.Input(tuple(shape))
+    expect(keras.backend.is_keras_tensor(input_tensor), "input_tensor", "a Keras tensor", input_tensor)
+    check_shape(input_tensor.shape[1:], "input_tensor", smallest)
+    expect(input_shape is None or tuple(input_shape) == tuple(input_tensor.shape[1:]), "input_shape",
+           f"None, or the shape {tuple(input_tensor.shape[1:])} of `input_tensor`", input_shape)  # fmt: skip
+    return input_tensor
+
+
+def check_shape(shape, argument, smallest):
+    holds = (
+        isinstance(shape, list | tuple)
+        and len(shape) == 3
+        and all(size is None or (is_integer(size) and size >= smallest) for size in shape[:2])
+        and COUNT[0](shape[2])
+    )
+    expect(holds, argument, f"(height, width, channels), a height and width of at least {smallest} pixels, below which "
+           "a stage would have none, or None for any", shape)  # fmt: skip
+
+
+def check_weights(weights, classes):
+    if weights is None:
+        return
+    is_file = isinstance(weights, str | Path) and str(weights).endswith(WEIGHTS_FILES) and Path(weights).is_file()
+    expect(is_file, "weights", f"None, or the path of a file {' or '.join(WEIGHTS_FILES)}", weights)
+    saved = classes_saved_in(Path(weights))
+    expect(None in (classes, saved) or classes == saved, "classes",
+           f"{saved}, as in {weights}, or include_top=False", classes)  # fmt: skip
+
+
+def classes_saved_in(path: Path) -> int | None:
+    """The width of the layer `predictions` in a weights file, or None where it has none."""
+    if path.suffix == ".keras":
+        with zipfile.ZipFile(path) as archive:
+            file: Any = BytesIO(archive.read("model.weights.h5"))
+    else:
+        file = path
+    with h5py.File(file) as weights:
+
+        def width(_, group):
+            if group.attrs.get("name") == "predictions" and isinstance(group, h5py.Group):
+                return int(group["0"].shape[-1])
+            return None
+
+        return weights.visititems(width)
+
+
+def features(model: keras.Model, stages: Sequence[int] = (1, 2, 3, 4)) -> keras.Model:
+    """The model from a network's images to its stages' outputs, for detection, segmentation and Grad-CAM.
+
+    A stage's output is what the next stage's branches, or the head, read: behind norm and relu in a pre-activation
+    network. The layers are shared with `model`, not copied.
+
+    Args:
+        model: A network of this package, also a loaded one.
+        stages: Stages counted from 1.
+
+    Returns:
+        A model with a list of outputs, shallowest first, and two attributes: `strides`, the pixels of the image per
+        pixel of each output, and `channels`.
+
+    Raises:
+        ValueError: Where a stage is not in the network.
+
+    >>> import keras_resnet
+    >>> backbone = keras_resnet.ResNet50(include_top=False)
+    >>> pyramid = keras_resnet.features(backbone, stages=(2, 3, 4))
+    >>> pyramid.strides, pyramid.channels
+    ((8, 16, 32), (512, 1024, 2048))
+    """
+    outputs = stage_outputs(model)
+    for stage in stages:
+        expect(stage in outputs, "stages", f"stages among {tuple(outputs)} of {model.name}", tuple(stages))
+    result = keras.Model(model.inputs, [outputs[stage] for stage in stages], name=f"{model.name}_features")
+    side = 1024
+    traced = layers.Lambda(result.call).compute_output_shape((1, side, side, model.inputs[0].shape[-1]))
+    result.strides = tuple(side // shape[1] for shape in traced)
+    result.channels = tuple(shape[-1] for shape in traced)
+    return result
+
+
+def stage_outputs(model):
+    """Stage -> tensor: what the first convolution or pool of the next stage reads, or the head."""
+    readers = {}
+    for layer in model.layers:
+        reader = re.fullmatch(r"stage(\d+)_(?:in|block1_a1)_(?:pad|pool|conv)", layer.name)
+        if reader:
+            readers.setdefault(int(reader[1]), layer)
+    heads = [layer.input for layer in model.layers if layer.name == "head_pool"]
+    read = {stage - 1: layer.input for stage, layer in sorted(readers.items()) if stage > 1}
+    return {**read, max(readers, default=1): heads[0] if heads else model.outputs[0]} if readers else {}
+
+
+def portable(model: keras.Model) -> keras.Model:
+    """An equal model of stock Keras layers only, which loads where this package is not installed.
+
+    >>> import keras_resnet
+    >>> keras_resnet.portable(keras_resnet.build("fractalnet20", drop_path=0.15)).count_params()
+    33745226
+    """
+
+    def stock(layer):
+        return layer.stock() if hasattr(layer, "stock") else layer.__class__.from_config(layer.get_config())
+
+    def call(layer, *args, **kwargs):
+        return layer(args[0]) if isinstance(layer, layers.Average) else layer(*args, **kwargs)
+
+    copy = keras.models.clone_model(model, clone_function=stock, call_function=call, recursive=True)
+    copy.set_weights(model.get_weights())
+    return copy
