@@ -1,0 +1,53 @@
+"""A trained network as a SavedModel that takes pixels and needs TensorFlow alone."""
+
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_resnet import served
+from keras_resnet.card import Preprocessing
+from keras_resnet.files import completed
+
+
+def export(model: keras.Model, path: Path, preprocessing: Preprocessing) -> None:
+    """Writes the SavedModel `path`, with the preprocessing, and softmax where the model ends in logits, inside.
+
+    Its signature `serving_default` takes `images`, uint8 [N, H, W, C], and returns `probabilities`, float32
+    [N, classes].
+
+    Raises:
+        ValueError: Where `path` exists.
+    """
+    logits = model.get_layer("predictions").activation is keras.activations.linear
+
+    def serving_default(images):
+        outputs = model(preprocessing(tf.cast(images, tf.float32)), training=False)
+        return {"probabilities": tf.nn.softmax(outputs) if logits else outputs}
+
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    images = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8, name="images")
+    archive.add_endpoint("serving_default", serving_default, input_signature=[images])
+    with completed(path) as partial:
+        archive.write_out(partial, verbose=False)
+
+
+def predict_in_fresh_process(path: Path, images: np.ndarray) -> np.ndarray:
+    """The SavedModel's probabilities, from a Python process that imports TensorFlow and nothing of ours.
+
+    Raises:
+        RuntimeError: Where that process fails, with what it printed.
+    """
+    with TemporaryDirectory() as folder:
+        given, returned = Path(folder) / "images.npy", Path(folder) / "probabilities.npy"
+        np.save(given, images)
+        command = [sys.executable, "-P", served.__file__, str(path), str(given), str(returned)]
+        process = subprocess.run(command, capture_output=True, text=True)
+        if process.returncode:
+            raise RuntimeError(f"The exported model did not run in a process of its own:\n{process.stderr}")
+        return np.load(returned)

@@ -1,0 +1,85 @@
+"""From a model, a source and a recipe to `model.fit`."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import keras
+import numpy as np
+
+from keras_resnet.card import Preprocessing
+from keras_resnet.checks import expect
+from keras_resnet.data import Source, evaluation_batches, training_batches
+from keras_resnet.data.sources import Arrays
+from keras_resnet.files import completed
+from keras_resnet.training.recipes import Recipe
+
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def train(model: keras.Model, source: Source, recipe: Recipe, folder: Path, *, seed: int = 0, verbose: int = 1) -> None:
+    """Trains a model that ends in logits; leaves in it, and in `folder`, the weights of the lowest validation loss.
+
+    Writes `model.keras` (uncompiled, float images normalized by the source's mean and std) and `history.csv` (an
+    epoch a row) into `folder`.
+
+    Args:
+        model: Takes images of the source's shape. Changed in place.
+        source: Its `train` part is trained on, its `validation` part chooses the epoch; `test` is not looked at.
+        recipe: See `keras_resnet.training.RECIPES`.
+        folder: An existing folder without those two files.
+        seed: Of the order of the images and their augmentation. Call `keras.utils.set_random_seed` before building
+            the model, so that its start follows a seed too.
+        verbose: 1 for a progress bar, 2 for a line an epoch, 0 for silence.
+
+    Raises:
+        ValueError: Before training, where the recipe's batch exceeds the images, the model takes other images or has
+            other outputs, or a file exists.
+        FloatingPointError: Where no epoch ended with a finite validation loss.
+    """
+    images = len(source.train[1])
+    expect(recipe.batch_size <= images, "batch_size", f"at most the {images} training images", recipe.batch_size)
+    shapes = model.input_shape[1:], model.output_shape[1:]
+    wanted = source.shape, (len(source.class_names),)
+    expect(shapes == wanted, "model", f"a model of {wanted[0]} images and {wanted[1]} logits", shapes)
+    steps = images // recipe.batch_size
+    fitted = keras.Model(model.inputs, model.outputs)  # so that the user's model, and its file, stay uncompiled
+    fitted.compile(optimizer(recipe, steps * recipe.epochs), LOSS, metrics=["accuracy"])
+    normalize = normalization(source)
+    with TemporaryDirectory(dir=folder, prefix=".partial-") as scratch, completed(folder / "history.csv") as history:
+        best = Path(scratch) / "best.weights.h5"
+        fitted.fit(
+            training_batches(source.train, recipe.batch_size, seed, recipe.padding).map(normalize),
+            steps_per_epoch=steps,
+            epochs=recipe.epochs,
+            validation_data=evaluation_batches(source.validation, recipe.batch_size).map(normalize),
+            callbacks=[
+                keras.callbacks.ModelCheckpoint(best, "val_loss", save_best_only=True, save_weights_only=True),
+                keras.callbacks.CSVLogger(history),
+                keras.callbacks.TerminateOnNaN(),
+            ],
+            verbose=verbose,
+        )
+        if not best.exists():
+            raise FloatingPointError(f"The loss was not a number from the first epoch on. Received: recipe={recipe}")
+        fitted.load_weights(best)
+    with completed(folder / "model.keras") as path:
+        model.save(path)
+
+
+def optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
+    warmup = max(1, round(recipe.warmup * steps))
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0, max(1, steps - warmup), warmup_target=recipe.learning_rate, warmup_steps=warmup
+    )
+    return keras.optimizers.SGD(schedule, momentum=recipe.momentum, nesterov=recipe.nesterov)
+
+
+def normalization(source: Source):
+    preprocessing = Preprocessing(source.mean, source.std)
+    return lambda images, labels: (preprocessing(images), labels)
+
+
+def accuracy(model: keras.Model, source: Source, arrays: Arrays) -> float:
+    """The share of the images that the model, trained on the source, names rightly."""
+    scores = model.predict(evaluation_batches(arrays, 256).map(normalization(source)), verbose=0)
+    return float(np.mean(scores.argmax(-1) == arrays[1]))
