@@ -47,10 +47,15 @@ def functional(trunk, config, *, name, classes=None, input_shape=None, weights=N
         y = layers.Dense(classes, classifier_activation, dtype=whole, name="predictions")(y)
     elif pooling:
         y = POOLINGS[pooling](name="head_pool")(y)
-    model = keras.Model(x if input_tensor is None else keras.utils.get_source_inputs(x), y, name=name)
+    model = keras.Model(one_or_all(keras.utils.get_source_inputs(x)), y, name=name)
     if weights is not None:
         model.load_weights(weights)
     return model
+
+
+def one_or_all(tensors):
+    """Keras warns of a single tensor where a list of one was declared."""
+    return tensors[0] if len(tensors) == 1 else tensors
 
 
 def check_top(classes, include_top, pooling, classifier_activation):
@@ -122,8 +127,8 @@ def features(model: keras.Model, stages: Sequence[int] = (1, 2, 3, 4)) -> keras.
         stages: Stages counted from 1.
 
     Returns:
-        A model with a list of outputs, shallowest first, and two attributes: `strides`, the pixels of the image per
-        pixel of each output, and `channels`.
+        A model with a list of outputs in the order of `stages` (Keras unwraps a list of one), and two attributes:
+        `strides`, the pixels of the image per pixel of each output, and `channels`.
 
     Raises:
         ValueError: Where a stage is not in the network.
@@ -135,11 +140,13 @@ def features(model: keras.Model, stages: Sequence[int] = (1, 2, 3, 4)) -> keras.
     ((8, 16, 32), (512, 1024, 2048))
     """
     outputs = stage_outputs(model)
+    expect(len(stages) > 0, "stages", "one stage or more", tuple(stages))
     for stage in stages:
         expect(stage in outputs, "stages", f"stages among {tuple(outputs)} of {model.name}", tuple(stages))
-    result = keras.Model(model.inputs, [outputs[stage] for stage in stages], name=f"{model.name}_features")
+    result = keras.Model(one_or_all(model.inputs), [outputs[stage] for stage in stages], name=f"{model.name}_features")
     side = 1024
-    traced = layers.Lambda(result.call).compute_output_shape((1, side, side, model.inputs[0].shape[-1]))
+    trace = layers.Lambda(lambda x: tuple(keras.tree.flatten(result.call(x))))
+    traced = trace.compute_output_shape((1, side, side, model.inputs[0].shape[-1]))
     result.strides = tuple(side // shape[1] for shape in traced)
     result.channels = tuple(shape[-1] for shape in traced)
     return result

@@ -15,6 +15,7 @@ class Recipe:
     warmup: float = 0.1  # share of the steps
     momentum: float = 0.9
     nesterov: bool = True
+    label_smoothing: float = 0.0  # Szegedy et al. 2016, section 7
     padding: int = 0  # pixels by which training images are moved at random
 
     def __post_init__(self):
@@ -26,7 +27,7 @@ _RULES: dict[str, Rule] = {
     "nesterov": FLAG,
     "padding": at_least(0),
     **dict.fromkeys(("epochs", "batch_size"), COUNT),
-    **dict.fromkeys(("warmup", "momentum"), RATE),
+    **dict.fromkeys(("warmup", "momentum", "label_smoothing"), RATE),
 }
 
-RECIPES: dict[str, Recipe] = {"digits": Recipe(epochs=30, batch_size=64, padding=1)}
+RECIPES: dict[str, Recipe] = {"digits": Recipe(epochs=30, batch_size=64, label_smoothing=0.1, padding=1)}

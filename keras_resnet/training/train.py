@@ -13,8 +13,6 @@ from keras_resnet.data.sources import Arrays
 from keras_resnet.files import completed
 from keras_resnet.training.recipes import Recipe
 
-LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-
 
 def train(model: keras.Model, source: Source, recipe: Recipe, folder: Path, *, seed: int = 0, verbose: int = 1) -> None:
     """Trains a model that ends in logits; leaves in it, and in `folder`, the weights of the lowest validation loss.
@@ -43,20 +41,22 @@ def train(model: keras.Model, source: Source, recipe: Recipe, folder: Path, *, s
     expect(shapes == wanted, "model", f"a model of {wanted[0]} images and {wanted[1]} logits", shapes)
     steps = images // recipe.batch_size
     fitted = keras.Model(model.inputs, model.outputs)  # so that the user's model, and its file, stay uncompiled
-    fitted.compile(optimizer(recipe, steps * recipe.epochs), LOSS, metrics=["accuracy"])
-    normalize = normalization(source)
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing)
+    fitted.compile(optimizer(recipe, steps * recipe.epochs), loss, metrics=["accuracy"])
+    prepare = preparation(source)
     with TemporaryDirectory(dir=folder, prefix=".partial-") as scratch, completed(folder / "history.csv") as history:
         best = Path(scratch) / "best.weights.h5"
         fitted.fit(
-            training_batches(source.train, recipe.batch_size, seed, recipe.padding).map(normalize),
+            training_batches(source.train, recipe.batch_size, seed, recipe.padding).map(prepare),
             steps_per_epoch=steps,
             epochs=recipe.epochs,
-            validation_data=evaluation_batches(source.validation, recipe.batch_size).map(normalize),
+            validation_data=evaluation_batches(source.validation, recipe.batch_size).map(prepare),
             callbacks=[
                 keras.callbacks.ModelCheckpoint(best, "val_loss", save_best_only=True, save_weights_only=True),
                 keras.callbacks.CSVLogger(history),
                 keras.callbacks.TerminateOnNaN(),
             ],
+            shuffle=False,  # the batches are
             verbose=verbose,
         )
         if not best.exists():
@@ -74,12 +74,13 @@ def optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
     return keras.optimizers.SGD(schedule, momentum=recipe.momentum, nesterov=recipe.nesterov)
 
 
-def normalization(source: Source):
+def preparation(source: Source):
+    """Images normalized by the source's mean and std, labels one-hot."""
     preprocessing = Preprocessing(source.mean, source.std)
-    return lambda images, labels: (preprocessing(images), labels)
+    return lambda images, labels: (preprocessing(images), keras.ops.one_hot(labels, len(source.class_names)))
 
 
 def accuracy(model: keras.Model, source: Source, arrays: Arrays) -> float:
     """The share of the images that the model, trained on the source, names rightly."""
-    scores = model.predict(evaluation_batches(arrays, 256).map(normalization(source)), verbose=0)
+    scores = model.predict(evaluation_batches(arrays, 256).map(preparation(source)), verbose=0)
     return float(np.mean(scores.argmax(-1) == arrays[1]))

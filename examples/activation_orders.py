@@ -1,0 +1,34 @@
+"""The arrangements of norm and relu of He et al. 2016, figure 4, by looping over the table of orders.
+
+python examples/activation_orders.py
+
+{TABLE}
+"""
+
+import argparse
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import keras
+
+import keras_resnet
+from keras_resnet.data import digits
+from keras_resnet.training import RECIPES, Recipe, accuracy, train
+
+
+def main(smoke):
+    source = digits()
+    recipe = Recipe(epochs=1, batch_size=256) if smoke else RECIPES["digits"]
+    print("order            digits named rightly")
+    for order in keras_resnet.ORDERS:
+        keras.utils.set_random_seed(0)
+        model = keras_resnet.ResNet20(input_shape=source.shape, classes=10, classifier_activation=None, order=order)
+        with TemporaryDirectory() as folder:
+            train(model, source, recipe, Path(folder), verbose=0)
+        print(f"{order:15}  {accuracy(model, source, source.test):20.1%}", flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--smoke", action="store_true", help="one epoch in large batches")
+    main(parser.parse_args().smoke)

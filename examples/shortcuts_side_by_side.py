@@ -1,0 +1,38 @@
+"""Shortcuts A, B and C of He et al. 2015, section 4.1, and none: what each costs, and how it learns the digits.
+
+python examples/shortcuts_side_by_side.py
+
+{TABLE}
+"""
+
+import argparse
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import keras
+
+import keras_resnet
+from keras_resnet.data import digits
+from keras_resnet.training import RECIPES, Recipe, accuracy, train
+
+
+def main(smoke):
+    source = digits()
+    recipe = Recipe(epochs=1, batch_size=256) if smoke else RECIPES["digits"]
+    print("shortcut  parameters  multiply-adds  digits named rightly")
+    for shortcut in ("none", "A", "B", "C"):
+        keras.utils.set_random_seed(0)
+        model = keras_resnet.ResNet20(
+            input_shape=source.shape, classes=10, classifier_activation=None, shortcut=shortcut
+        )
+        with TemporaryDirectory() as folder:
+            train(model, source, recipe, Path(folder), verbose=0)
+        costs = keras_resnet.complexity(model)
+        right = accuracy(model, source, source.test)
+        print(f"{shortcut:8}  {costs.trainable_params:10,}  {costs.macs:13,}  {right:20.1%}", flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--smoke", action="store_true", help="one epoch in large batches")
+    main(parser.parse_args().smoke)

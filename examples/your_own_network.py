@@ -1,0 +1,53 @@
+"""A network that nobody published, as a row of one's own: written down, varied, counted, trained and saved.
+
+python examples/your_own_network.py
+
+{TABLE}
+"""
+
+import argparse
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import keras
+
+import keras_resnet
+from keras_resnet.data import digits
+from keras_resnet.training import RECIPES, Recipe, accuracy, train
+
+SMALL = keras_resnet.ResNetConfig(
+    stages=((32, 40), (48, 56, 64), (96,)),  # output channels, block by block
+    stem_filters=32,
+    branch="bottleneck",
+    inner=1 / 2,
+    order="pre",
+)
+VARIANTS = {
+    "small": SMALL,
+    "in 4 groups": replace(SMALL, groups=4),
+    "with SE": replace(SMALL, se_ratio=8),
+    "with drop path": replace(SMALL, drop_path=0.1),
+}
+
+
+def main(smoke):
+    source = digits()
+    recipe = Recipe(epochs=1, batch_size=256) if smoke else RECIPES["digits"]
+    print("row             parameters  multiply-adds  digits named rightly")
+    for name, row in VARIANTS.items():
+        assert keras_resnet.ResNetConfig(**json.loads(json.dumps(asdict(row)))) == row
+        keras.utils.set_random_seed(0)
+        model = keras_resnet.resnet(row, input_shape=source.shape, classifier_activation=None)
+        with TemporaryDirectory() as folder:
+            train(model, source, recipe, Path(folder), verbose=0)
+        costs = keras_resnet.complexity(model)
+        right = accuracy(model, source, source.test)
+        print(f"{name:14}  {costs.trainable_params:10,}  {costs.macs:13,}  {right:20.1%}", flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--smoke", action="store_true", help="one epoch in large batches")
+    main(parser.parse_args().smoke)

@@ -1,0 +1,153 @@
+"""The house as its plan says: who imports whom, what importing costs, which names are public, how large the core is."""
+
+import ast
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import pytest
+
+import keras_resnet
+from keras_resnet import NETWORKS, applications, blocks, config
+
+ROOT = Path(keras_resnet.__file__).parent
+
+ROOMS = {  # room: the rooms of ours that it imports, and no others
+    "_version": set(),
+    "checks": set(),
+    "files": {"checks"},
+    "config": {"checks"},
+    "layers": set(),
+    "blocks": {"layers"},
+    "model": {"checks", "layers"},
+    "resnet": {"blocks", "config", "model"},
+    "densenet": {"checks", "layers", "model"},
+    "fractalnet": {"checks", "layers", "model"},
+    "zoo": {"checks", "config", "densenet", "fractalnet", "model", "resnet"},
+    "applications": {"zoo"},
+    "complexity": {"checks"},
+    "card": {"files"},
+    "data": set(),
+    "training": {"card", "checks", "data", "files"},
+    "plots": {"files"},
+    "served": set(),
+    "export": {"card", "files", "served"},
+    "experiment": {"card", "checks", "complexity", "data", "export", "files", "plots", "training", "zoo"},
+    "cli": {"_version", "complexity", "experiment", "zoo"},
+    "__main__": {"cli"},
+    "__init__": {"_version", "applications", "blocks", "complexity", "config", "densenet", "fractalnet", "model",
+                 "resnet", "zoo"},
+}  # fmt: skip
+
+
+def modules(room):
+    return sorted((ROOT / room).glob("*.py")) if (ROOT / room).is_dir() else [ROOT / f"{room}.py"]
+
+
+def imported(path):
+    """The rooms of ours in a module's import statements."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[1] for alias in node.names if alias.name.startswith("keras_resnet."))
+        elif isinstance(node, ast.ImportFrom) and node.module == "keras_resnet":
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("keras_resnet."):
+            yield node.module.split(".")[1]
+
+
+def test_every_module_belongs_to_a_room():
+    assert {path.relative_to(ROOT).parts[0].removesuffix(".py") for path in ROOT.rglob("*.py")} == set(ROOMS)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_arrows_between_the_rooms(room):
+    assert {name for path in modules(room) for name in imported(path)} - {room} == ROOMS[room]
+
+
+@pytest.mark.parametrize("room", ["config", "checks", "_version", "files", "card"])
+def test_arithmetic_needs_the_standard_library_alone(room):
+    names = {node.names[0].name if isinstance(node, ast.Import) else node.module
+             for node in ast.walk(ast.parse((ROOT / f"{room}.py").read_text()))
+             if isinstance(node, ast.Import | ast.ImportFrom)}  # fmt: skip
+    assert {name.split(".")[0] for name in names} <= sys.stdlib_module_names | {"keras_resnet"}
+
+
+def loaded_by(statement):
+    code = f"import sys; {statement}; print(*sorted(sys.modules))"
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_importing_costs_no_more_than_importing_keras():
+    more = loaded_by("import keras_resnet") - loaded_by("import keras")
+    foreign = {name for name in more if name.split(".")[0] not in sys.stdlib_module_names | {"keras_resnet"}}
+    assert not foreign
+    assert not {name for name in more if name.startswith(("keras_resnet.data", "keras_resnet.training"))}
+
+
+def test_public_names():
+    others = {"NETWORKS", "ORDERS", "SHORTCUTS", "STEMS", "Complexity", "DenseNetConfig", "FractalNetConfig",
+              "ResNetConfig", "__version__", "build", "complexity", "densenet", "features", "fractalnet", "names",
+              "portable", "resnet"}  # fmt: skip
+    assert set(keras_resnet.__all__) == others | set(applications.__all__)
+    assert all(hasattr(keras_resnet, name) for name in keras_resnet.__all__)
+
+
+def test_there_is_a_function_for_every_network():
+    functions = [getattr(applications, name) for name in applications.__all__]
+    assert {inspect.signature(function).parameters["name"].default for function in functions} == set(NETWORKS)
+
+
+@pytest.mark.parametrize("name", applications.__all__)
+def test_functions_have_their_own_name_and_cite_their_paper(name):
+    function = getattr(applications, name)
+    assert function.__name__ == name
+    assert "arXiv:" in function.__doc__
+
+
+@pytest.mark.parametrize("name", ["ResNet50", "ResNet152", "DenseNet121"])
+def test_functions_have_the_arguments_of_keras_applications(name):
+    ours = inspect.signature(getattr(keras_resnet, name)).parameters
+    theirs = inspect.signature(getattr(keras.applications, name)).parameters
+    assert list(ours) == [*theirs, "config_changes"]
+    assert {key: ours[key].default for key in theirs} == {
+        key: parameter.default for key, parameter in theirs.items()
+    } | {"weights": None}
+
+
+def test_tables_have_the_keys_that_configs_may_name():
+    tables = {"stem": blocks.STEMS, "order": blocks.ORDERS, "branch": blocks.BRANCHES, "shortcut": blocks.SHORTCUTS}
+    for field, table in tables.items():
+        literal = config.ResNetConfig.__annotations__[field]
+        assert set(table) == set(literal.__args__)
+    assert set(config.STEM_STRIDES) == set(blocks.STEMS)
+
+
+@pytest.mark.parametrize("stem", blocks.STEMS)
+def test_plans_know_the_strides_of_the_stems(stem):
+    row = config.ResNetConfig(stages=((8,),), stem=stem, stem_filters=8)
+    assert blocks.STEMS[stem](keras.Input((64, 64, 3)), row).shape[1] == 64 // config.STEM_STRIDES[stem]
+
+
+def lines_of_code(path):
+    """Without blank lines, comments and docstrings."""
+    source = path.read_text()
+    nodes = (
+        node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+    )
+    documented = [node for node in nodes if ast.get_docstring(node)]
+    docstrings = {line for node in documented for line in range(node.body[0].lineno, node.body[0].end_lineno + 1)}
+    lines = enumerate(source.splitlines(), start=1)
+    return sum(number not in docstrings and line.strip() != "" and line.strip()[0] != "#" for number, line in lines)
+
+
+def test_the_residual_core_can_be_read_at_one_sitting():
+    assert sum(lines_of_code(ROOT / f"{room}.py") for room in ("config", "layers", "blocks", "resnet")) < 350
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_rows_are_json(name):
+    row = NETWORKS[name]
+    assert type(row)(**json.loads(json.dumps(vars(row)))) == row

@@ -1,0 +1,328 @@
+"""What rows and builders refuse, by message and before anything is built, and that rows survive JSON."""
+
+import json
+from dataclasses import asdict, replace
+from functools import partial
+
+import keras
+import pytest
+
+from keras_resnet import (
+    NETWORKS,
+    DenseNetConfig,
+    FractalNetConfig,
+    ResNet50,
+    ResNetConfig,
+    build,
+    densenet,
+    fractalnet,
+    resnet,
+)
+
+ROWS = NETWORKS.items()
+BUILDERS = {
+    "build": partial(build, "resnet50"),
+    "resnet": partial(resnet, NETWORKS["resnet50"]),
+    "ResNet50": ResNet50,
+    "densenet": partial(densenet, NETWORKS["densenet121"]),
+}
+
+
+@pytest.fixture
+def nothing_is_built(monkeypatch):
+    """Makes any new Keras layer, an input among them, fail the test."""
+    monkeypatch.setattr(keras.layers.Layer, "__init__", lambda *_, **__: pytest.fail("a layer was built"))
+
+
+def refuses(call, argument, expected, received, **arguments):
+    """Whether the call raises our ValueError of that argument, what was expected and what was received."""
+    with pytest.raises(ValueError, match="Invalid value for argument") as caught:
+        call(**arguments)
+    message = str(caught.value)
+    assert message.startswith(f"Invalid value for argument `{argument}`. Expected ")
+    assert message.endswith(f" Received: {argument}={received!r}")
+    assert expected in message.removeprefix(f"Invalid value for argument `{argument}`. Expected ")
+
+
+# Rows
+
+
+INTEGER, RATE, STAGES = "an integer, at least", "a rate in [0, 1)", "stages of blocks' output channels"
+RESNET_ERRORS = [
+    ("stages", (), STAGES),
+    ("stages", 16, STAGES),
+    ("stages", "16", STAGES),
+    ("stages", (16, 32), STAGES),
+    ("stages", ((16,), ()), STAGES),
+    ("stages", ((16, 0),), STAGES),
+    ("stages", ((16.5,),), STAGES),
+    ("stages", ((True,),), STAGES),
+    ("stem", "imagenet2", "one of 'cifar', 'imagenet', 'imagenet_bare', 'deep', 'deep_strided'"),
+    ("stem", None, "one of 'cifar'"),
+    ("stem_filters", 0, f"{INTEGER} 1"),
+    ("stem_filters", 16.0, f"{INTEGER} 1"),
+    ("order", "preact", "one of 'post', 'norm_after_sum', 'relu_before_sum', 'relu_only', 'pre', 'pyramid'"),
+    ("branch", "wide", "one of 'basic', 'bottleneck'"),
+    ("shortcut", "a", "one of 'none', 'A', 'A_append', 'B', 'C', 'D', 'pyramid'"),
+    ("shortcut", ["A"], "one of 'none', 'A'"),
+    ("inner", 0, "a number above 0"),
+    ("inner", "1/2", "a number above 0"),
+    ("inner", float("nan"), "a number above 0"),
+    ("groups", 0, f"{INTEGER} 1"),
+    ("groups", True, f"{INTEGER} 1"),
+    ("stride_in", 3, "one of '1x1', '3x3'"),
+    ("branches", 0, "an integer from 1 to 26"),
+    ("branches", 27, "an integer from 1 to 26"),
+    ("se_ratio", -1, f"{INTEGER} 0"),
+    ("se_ratio", 0.25, f"{INTEGER} 0"),
+    ("dropout", 1, RATE),
+    ("dropout", -0.1, RATE),
+    ("dropout", None, RATE),
+    ("drop_path", 1.0, RATE),
+    ("drop_path", "0.2", RATE),
+    ("head_dropout", 2, RATE),
+    ("zero_init", 1, "True or False"),
+    ("zero_init", "yes", "True or False"),
+    ("output_stride", 4, "one of 8, 16, 32"),
+    ("output_stride", 64, "one of 8, 16, 32"),
+    ("gate_bias", "-6", "a number"),
+    ("image_size", 7, "None or 8 or more"),
+    ("image_size", (224, 224), "None or 8 or more"),
+]
+DENSENET_ERRORS = [
+    ("stages", (), "the layers of every dense block"),
+    ("stages", ((6,), (12,)), "the layers of every dense block"),
+    ("stages", (6, 0), "the layers of every dense block"),
+    ("growth", 0, f"{INTEGER} 1"),
+    ("stem", "deep", "one of 'cifar', 'imagenet'"),
+    ("stem_filters", 2.5, f"{INTEGER} 1"),
+    ("bottleneck", -1, f"{INTEGER} 0"),
+    ("bottleneck", True, f"{INTEGER} 0"),
+    ("compression", 0, "a share in (0, 1]"),
+    ("compression", 1.5, "a share in (0, 1]"),
+    ("dropout", 1, RATE),
+    ("head_dropout", -1, RATE),
+]
+FRACTALNET_ERRORS = [
+    ("stages", (), "the channels of every block"),
+    ("stages", (64, -1), "the channels of every block"),
+    ("columns", 0, f"{INTEGER} 1"),
+    ("columns", 3.0, f"{INTEGER} 1"),
+    ("global_share", 1.1, "a share in [0, 1]"),
+    ("global_share", -0.1, "a share in [0, 1]"),
+    ("drop_path", 1, RATE),
+    ("dropout", 1, RATE),
+    ("head_dropout", None, RATE),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "expected"), RESNET_ERRORS)
+def test_a_residual_row_names_the_field_that_is_wrong(field, value, expected):
+    refuses(ResNetConfig, field, expected, value, **{"stages": ((16,), (32,)), field: value})
+
+
+@pytest.mark.parametrize(("field", "value", "expected"), DENSENET_ERRORS)
+def test_a_densenet_row_names_the_field_that_is_wrong(field, value, expected):
+    refuses(DenseNetConfig, field, expected, value, **{"stages": (2, 2), field: value})
+
+
+@pytest.mark.parametrize(("field", "value", "expected"), FRACTALNET_ERRORS)
+def test_a_fractalnet_row_names_the_field_that_is_wrong(field, value, expected):
+    refuses(FractalNetConfig, field, expected, value, **{"stages": (4, 8), field: value})
+
+
+@pytest.mark.parametrize(
+    ("config", "errors"),
+    [(ResNetConfig, RESNET_ERRORS), (DenseNetConfig, DENSENET_ERRORS), (FractalNetConfig, FRACTALNET_ERRORS)],
+)
+def test_every_field_has_an_error(config, errors):
+    assert {field for field, *_ in errors} == set(config.__dataclass_fields__)
+
+
+def test_groups_must_divide_the_width_of_every_bottleneck():
+    row = partial(ResNetConfig, branch="bottleneck")
+    refuses(row, "groups", "a divisor of the bottleneck's width 4", 3, stages=((16,), (24,)), groups=3)
+    refuses(row, "groups", "a divisor of the bottleneck's width 20", 8, stages=((32,), (40,)), inner=1 / 2, groups=8)
+
+
+def test_groups_need_a_bottleneck():
+    refuses(ResNetConfig, "groups", "1 where branch='basic'", 4, stages=((16,),), groups=4)
+
+
+@pytest.mark.parametrize("shortcut", ["A", "A_append", "pyramid", "constant_scaling", "exclusive_gating", "dropout"])
+@pytest.mark.parametrize("stages", [((8,),), ((32, 16),), ((32,), (16,))])
+def test_a_shortcut_that_pads_cannot_narrow(shortcut, stages):
+    refuses(ResNetConfig, "shortcut", "one of none, B, C, D, conv where a block narrows", shortcut,
+            stages=stages, shortcut=shortcut)  # fmt: skip
+
+
+@pytest.mark.parametrize("shortcut", ["none", "B", "C", "D", "conv"])
+def test_a_shortcut_that_projects_narrows(shortcut):
+    row = ResNetConfig(stages=((32, 16), (8,)), shortcut=shortcut)
+    assert resnet(row, include_top=False).output.shape[-1] == 8
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [({"shortcut": "none"}, "False for a plain network"), ({"order": "relu_before_sum"}, "False where a relu ends")],
+)
+def test_zero_init_must_not_stop_learning(changes, expected):
+    refuses(ResNetConfig, "zero_init", expected, True, stages=((16,),), zero_init=True, **changes)
+
+
+@pytest.mark.parametrize(("name", "row"), ROWS)
+def test_rows_survive_json(name, row):
+    assert type(row)(**json.loads(json.dumps(asdict(row)))) == row
+
+
+def test_a_row_with_changes_is_the_row_of_another_network():
+    assert replace(NETWORKS["resnet50"], inner=1 / 2, groups=32) == NETWORKS["resnext50_32x4d"]
+
+
+def test_rows_are_checked_when_they_are_changed():
+    refuses(partial(replace, NETWORKS["resnext50_32x4d"]), "groups", "a divisor", 3, groups=3)
+
+
+def test_no_two_networks_are_the_same_row():
+    assert len(set(NETWORKS.values())) == len(NETWORKS)
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [("resnet51", "'resnet50'"), ("resnext50_32x8d", "'resnext50_32x4d'"), ("wideresnet28_10", "'wide_resnet28_10'")],
+)
+def test_an_unknown_network_is_answered_with_the_nearest(name, nearest, nothing_is_built):
+    refuses(build, "name", nearest, name, name=name)
+
+
+def test_a_name_near_no_network_is_answered_with_some(nothing_is_built):
+    refuses(build, "name", "'densenet", "???", name="???")
+
+
+@pytest.mark.parametrize("builder", ["build", "ResNet50"])
+def test_an_unknown_field_is_answered_with_the_nearest(builder, nothing_is_built):
+    refuses(BUILDERS[builder], "config_changes", "'shortcut'", "short_cut", short_cut="A")
+
+
+def test_a_field_of_another_family_is_unknown(nothing_is_built):
+    refuses(partial(build, "densenet121"), "config_changes", "'growth'", "groups", groups=2)
+
+
+# Arguments of the builders
+
+
+SHAPE = "(height, width, channels)"
+ARGUMENT_ERRORS = [
+    ("classes", 0, "an integer, at least 1"),
+    ("classes", 10.0, "an integer, at least 1"),
+    ("classes", True, "an integer, at least 1"),
+    ("include_top", 1, "True or False"),
+    ("include_top", "no", "True or False"),
+    ("pooling", "mean", "one of None, 'avg', 'max'"),
+    ("pooling", False, "one of None, 'avg', 'max'"),
+    ("input_shape", 224, SHAPE),
+    ("input_shape", "224", SHAPE),
+    ("input_shape", (224, 224), SHAPE),
+    ("input_shape", (None, 224, 224, 3), SHAPE),
+    ("input_shape", (224.0, 224, 3), SHAPE),
+    ("input_shape", (224, 224, None), SHAPE),
+    ("input_shape", (224, 224, 0), SHAPE),
+    ("input_shape", (3, 224, 224), SHAPE),
+    ("input_tensor", "images", "a Keras tensor"),
+    ("weights", "imagenet", "None, or the path of a file .weights.h5 or .keras"),
+    ("weights", "missing.weights.h5", "None, or the path of a file .weights.h5 or .keras"),
+    ("weights", "missing.keras", "None, or the path of a file .weights.h5 or .keras"),
+    ("weights", 1, "None, or the path of a file .weights.h5 or .keras"),
+]
+
+
+@pytest.mark.parametrize(("argument", "value", "expected"), ARGUMENT_ERRORS)
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_a_builder_names_the_argument_that_is_wrong(builder, argument, value, expected, nothing_is_built):
+    refuses(BUILDERS[builder], argument, expected, value, **{argument: value})
+
+
+def test_a_folder_is_no_weights_file(tmp_path, nothing_is_built):
+    folder = tmp_path / "a.keras"
+    folder.mkdir()
+    refuses(ResNet50, "weights", "the path of a file", folder, weights=folder)
+
+
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_an_unknown_activation_is_keras_own_error(builder, nothing_is_built):
+    with pytest.raises(ValueError, match="softmaxx"):
+        BUILDERS[builder](classifier_activation="softmaxx")
+
+
+@pytest.mark.parametrize(
+    ("build_row", "row", "smallest"),
+    [
+        (resnet, NETWORKS["resnet20"], 8),
+        (resnet, NETWORKS["resnet50"], 8),
+        (densenet, DenseNetConfig(stages=(2, 2, 2)), 4),
+        (densenet, DenseNetConfig(stages=(2, 2, 2, 2), stem="imagenet"), 29),
+        (fractalnet, FractalNetConfig(stages=(4, 4, 4, 4, 4)), 16),
+    ],
+)
+@pytest.mark.parametrize("side", [0, 1])
+def test_images_too_small_are_refused(build_row, row, smallest, side, nothing_is_built):
+    shape = [None, None, 3]
+    shape[side] = smallest - 1
+    refuses(partial(build_row, row), "input_shape", f"at least {smallest} pixels", shape, input_shape=shape)
+
+
+@pytest.mark.parametrize(
+    ("build_row", "row", "smallest"),
+    [
+        (resnet, ResNetConfig(stages=((8,),) * 4, stem="imagenet"), 8),
+        (densenet, DenseNetConfig(stages=(1, 1, 1)), 4),
+        (densenet, DenseNetConfig(stages=(1, 1, 1, 1), stem="imagenet"), 29),
+        (fractalnet, FractalNetConfig(stages=(4, 4, 4, 4, 4), columns=1), 16),
+    ],
+)
+def test_the_smallest_images_leave_a_pixel_to_the_last_stage(build_row, row, smallest):
+    assert build_row(row, include_top=False, input_shape=(smallest, smallest, 3)).output.shape[1:3] == (1, 1)
+
+
+def test_an_input_tensor_too_small_is_refused(request):
+    small = keras.Input((7, 32, 3))
+    request.getfixturevalue("nothing_is_built")
+    refuses(ResNet50, "input_tensor", "at least 8 pixels", (7, 32, 3), input_tensor=small)
+
+
+def test_an_input_shape_other_than_the_input_tensors_is_refused(request):
+    images = keras.Input((32, 32, 3))
+    request.getfixturevalue("nothing_is_built")
+    refuses(ResNet50, "input_shape", "None, or the shape (32, 32, 3) of `input_tensor`", (64, 64, 3),
+            input_tensor=images, input_shape=(64, 64, 3))  # fmt: skip
+
+
+# Weights
+
+
+def small(classes=10, **arguments):
+    return resnet(ResNetConfig(stages=((8,),), stem_filters=8), classes=classes, **arguments)
+
+
+@pytest.fixture(params=["a.weights.h5", "a.keras"])
+def saved(request, tmp_path):
+    """(the path of saved weights, the network of 10 classes that they are of)"""
+    model, path = small(), tmp_path / request.param
+    model.save(path) if path.suffix == ".keras" else model.save_weights(path)
+    return path, model
+
+
+def test_weights_of_other_classes_are_refused(saved, request):
+    path, _ = saved
+    request.getfixturevalue("nothing_is_built")
+    refuses(small, "classes", f"10, as in {path}", 7, classes=7, weights=path)
+
+
+@pytest.mark.parametrize("as_path", [str, lambda path: path], ids=["str", "Path"])
+def test_weights_of_the_same_network_are_loaded(saved, as_path):
+    path, model = saved
+    loaded = small(weights=as_path(path))
+    assert all((a == b).all() for a, b in zip(loaded.get_weights(), model.get_weights(), strict=True))
