@@ -72,9 +72,9 @@ def both(tmp_path_factory):
         model.save_weights(folder / f"{name}.weights.h5")
         counts[name], outputs[name] = model.count_params(), np.asarray(model(images))
     package = str(Path(__file__).parents[1])
-    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": package}
+    jax = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
     child = [sys.executable, "-c", CHILD, str(folder), json.dumps(NETWORKS), json.dumps(INTERFACE)]
-    subprocess.run(child, env=environment, cwd=folder, check=True)
+    subprocess.run(child, env={**os.environ, **jax, "PYTHONPATH": package}, cwd=folder, check=True)
     return counts, json.loads((folder / "counts.json").read_text()), outputs, dict(np.load(folder / "outputs.npz"))
 
 

@@ -32,7 +32,7 @@ def train(model: keras.Model, source: Source, recipe: Recipe, folder: Path, *, s
     Raises:
         ValueError: Before training, where the recipe's batch exceeds the images, the model takes other images or has
             other outputs, or a file exists.
-        FloatingPointError: Where no epoch ended with a finite validation loss.
+        FloatingPointError: Where the first epoch ends without a finite validation loss. A later one stops the training.
     """
     images = len(source.train[1])
     expect(recipe.batch_size <= images, "batch_size", f"at most the {images} training images", recipe.batch_size)
@@ -46,7 +46,7 @@ def train(model: keras.Model, source: Source, recipe: Recipe, folder: Path, *, s
     prepare = preparation(source)
     with TemporaryDirectory(dir=folder, prefix=".partial-") as scratch, completed(folder / "history.csv") as history:
         best = Path(scratch) / "best.weights.h5"
-        fitted.fit(
+        losses = fitted.fit(
             training_batches(source.train, recipe.batch_size, seed, recipe.padding).map(prepare),
             steps_per_epoch=steps,
             epochs=recipe.epochs,
@@ -58,8 +58,8 @@ def train(model: keras.Model, source: Source, recipe: Recipe, folder: Path, *, s
             ],
             shuffle=False,  # the batches are
             verbose=verbose,
-        )
-        if not best.exists():
+        ).history["val_loss"]
+        if not np.isfinite(losses[0]):
             raise FloatingPointError(f"The loss was not a number from the first epoch on. Received: recipe={recipe}")
         fitted.load_weights(best)
     with completed(folder / "model.keras") as path:
