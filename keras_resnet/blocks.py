@@ -50,10 +50,10 @@ def basic(block, config):
 def bottleneck(block, config):
     """1x1, 3x3 in groups, 1x1: He et al. 2015, figure 5, right; Xie et al. 2017, figure 3c."""
     width = config.width(block.filters)
-    if config.stride_in == "1x1":
-        first, second = dict(stride=block.stride), dict(dilation=block.dilation_after)
-    else:
-        first, second = {}, dict(stride=block.stride, dilation=block.dilation)
+    first, second = {
+        "1x1": (dict(stride=block.stride), dict(dilation=block.dilation_after)),
+        "3x3": ({}, dict(stride=block.stride, dilation=block.dilation)),
+    }[config.stride_in]
     return [
         dict(filters=width, kernel_size=1, **first),
         dict(filters=width, kernel_size=3, groups=config.groups, **second),

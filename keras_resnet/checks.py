@@ -3,9 +3,12 @@
 from collections.abc import Callable, Collection
 from difflib import get_close_matches
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, NamedTuple
 
-Rule = tuple[Callable[[Any], bool], str]  # (what holds, how it reads in the error)
+
+class Rule(NamedTuple):
+    holds: Callable[[Any], bool]
+    expected: str  # how it reads in the error
 
 
 def expect(holds: object, argument: str, expected: str, received: object) -> None:
@@ -16,9 +19,14 @@ def expect(holds: object, argument: str, expected: str, received: object) -> Non
         )
 
 
-def expect_rules(owner: object, rules: dict[str, Rule]) -> None:
-    for field, (holds, expected) in rules.items():
-        expect(holds(getattr(owner, field)), field, expected, getattr(owner, field))
+def expect_rule(rule: Rule, argument: str, received: object) -> None:
+    expect(rule.holds(received), argument, rule.expected, received)
+
+
+def expect_rules(rules: dict[str, Rule], owner: object) -> None:
+    """Every field that has a rule keeps it."""
+    for field, rule in rules.items():
+        expect_rule(rule, field, getattr(owner, field))
 
 
 def expect_known(argument: str, names: Collection[str], received: object) -> None:
@@ -37,19 +45,19 @@ def is_number(value: object) -> bool:
 
 
 def at_least(least: int) -> Rule:
-    return lambda value: is_integer(value) and value >= least, f"an integer, at least {least}"
+    return Rule(lambda value: is_integer(value) and value >= least, f"an integer, at least {least}")
 
 
 def one_of(*keys: object) -> Rule:
-    return lambda value: value in keys and not isinstance(value, bool), f"one of {', '.join(map(repr, keys))}"
+    return Rule(lambda value: value in keys and not isinstance(value, bool), f"one of {', '.join(map(repr, keys))}")
 
 
-def is_list_of(rule: Rule) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, list | tuple) and len(value) > 0 and all(map(rule[0], value))
+def is_list_of(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list | tuple) and len(value) > 0 and all(map(holds, value))
 
 
 COUNT = at_least(1)
-RATE: Rule = (lambda value: is_number(value) and 0 <= value < 1, "a rate in [0, 1)")
-POSITIVE: Rule = (lambda value: is_number(value) and value > 0, "a number above 0")
-NUMBER: Rule = (is_number, "a number")
-FLAG: Rule = (lambda value: isinstance(value, bool), "True or False")
+RATE = Rule(lambda value: is_number(value) and 0 <= value < 1, "a rate in [0, 1)")
+POSITIVE = Rule(lambda value: is_number(value) and value > 0, "a number above 0")
+NUMBER = Rule(is_number, "a number")
+FLAG = Rule(lambda value: isinstance(value, bool), "True or False")

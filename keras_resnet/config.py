@@ -29,6 +29,7 @@ ShortcutName = Literal["none", "A", "A_append", "B", "C", "D", "pyramid", "const
 NARROWING = ("none", "B", "C", "D", "conv")  # the other shortcuts pad channels with zeros
 STEM_STRIDES = {"cifar": 1, "imagenet": 4, "imagenet_bare": 4, "deep": 4, "deep_strided": 4}
 SMALLEST_SIZE = 8  # pixels
+PIXELS = at_least(SMALLEST_SIZE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +62,10 @@ class ResNetConfig:
     gate_bias: float = -6.0  # of the gated shortcuts only; -6 is the best of He et al. 2016, table 1
     image_size: int | None = None  # the published input in pixels, where it is not the 32 or 224 that the stem implies
 
+    smallest_size = SMALLEST_SIZE
+
     def __post_init__(self):
-        expect_rules(self, _RULES)
+        expect_rules(_RULES, self)
         object.__setattr__(self, "stages", tuple(tuple(map(int, stage)) for stage in self.stages))  # JSON has lists
         channels = [self.stem_filters, *(filters for stage in self.stages for filters in stage)]
         expect(self.groups == 1 or self.branch == "bottleneck", "groups",
@@ -94,13 +97,11 @@ class ResNetConfig:
         size = self.image_size or (32 if self.stem == "cifar" else 224)
         return size, size, 3
 
-    @property
-    def smallest_size(self) -> int:
-        return SMALLEST_SIZE
-
 
 _RULES: dict[str, Rule] = {
-    "stages": (is_list_of((is_list_of(COUNT), "")), "stages of blocks' output channels, as in ((16, 16), (32, 32))"),
+    "stages": Rule(
+        is_list_of(is_list_of(COUNT.holds)), "stages of blocks' output channels, as in ((16, 16), (32, 32))"
+    ),
     "stem": one_of(*get_args(StemName)),
     "order": one_of(*get_args(OrderName)),
     "branch": one_of(*get_args(BranchName)),
@@ -111,8 +112,8 @@ _RULES: dict[str, Rule] = {
     "gate_bias": NUMBER,
     "zero_init": FLAG,
     "se_ratio": at_least(0),
-    "branches": (lambda count: at_least(1)[0](count) and count <= 26, "an integer from 1 to 26"),
-    "image_size": (lambda size: size is None or at_least(SMALLEST_SIZE)[0](size), f"None or {SMALLEST_SIZE} or more"),
+    "branches": Rule(lambda count: COUNT.holds(count) and count <= 26, "an integer from 1 to 26"),
+    "image_size": Rule(lambda size: size is None or PIXELS.holds(size), f"None or {PIXELS.expected}"),
     **dict.fromkeys(("stem_filters", "groups"), COUNT),
     **dict.fromkeys(("dropout", "drop_path", "head_dropout"), RATE),
 }

@@ -25,7 +25,7 @@ class DenseNetConfig:
     head_dropout: float = 0.0
 
     def __post_init__(self):
-        expect_rules(self, _RULES)
+        expect_rules(_RULES, self)
         object.__setattr__(self, "stages", tuple(map(int, self.stages)))
 
     @property
@@ -44,10 +44,10 @@ class DenseNetConfig:
 
 
 _RULES: dict[str, Rule] = {
-    "stages": (is_list_of(COUNT), "the layers of every dense block, as in (6, 12, 24, 16)"),
+    "stages": Rule(is_list_of(COUNT.holds), "the layers of every dense block, as in (6, 12, 24, 16)"),
     "stem": one_of("cifar", "imagenet"),
     "bottleneck": at_least(0),
-    "compression": (lambda kept: is_number(kept) and 0 < kept <= 1, "a share in (0, 1]"),
+    "compression": Rule(lambda kept: is_number(kept) and 0 < kept <= 1, "a share in (0, 1]"),
     **dict.fromkeys(("growth", "stem_filters"), COUNT),
     **dict.fromkeys(("dropout", "head_dropout"), RATE),
 }

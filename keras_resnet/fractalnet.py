@@ -28,7 +28,7 @@ class FractalNetConfig:
     input_shape = (32, 32, 3)
 
     def __post_init__(self):
-        expect_rules(self, _RULES)
+        expect_rules(_RULES, self)
         object.__setattr__(self, "stages", tuple(map(int, self.stages)))
 
     @property
@@ -37,9 +37,9 @@ class FractalNetConfig:
 
 
 _RULES: dict[str, Rule] = {
-    "stages": (is_list_of(COUNT), "the channels of every block, as in (64, 128, 256, 512, 512)"),
+    "stages": Rule(is_list_of(COUNT.holds), "the channels of every block, as in (64, 128, 256, 512, 512)"),
     "columns": COUNT,
-    "global_share": (lambda share: is_number(share) and 0 <= share <= 1, "a share in [0, 1]"),
+    "global_share": Rule(lambda share: is_number(share) and 0 <= share <= 1, "a share in [0, 1]"),
     **dict.fromkeys(("drop_path", "dropout", "head_dropout"), RATE),
 }
 

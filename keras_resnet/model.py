@@ -11,7 +11,7 @@ import h5py
 import keras
 from keras import layers
 
-from keras_resnet.checks import COUNT, FLAG, expect, is_integer, one_of
+from keras_resnet.checks import COUNT, FLAG, Rule, expect, expect_rule, is_integer, one_of
 from keras_resnet.layers import dropout
 
 POOLINGS = {"avg": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}
@@ -59,11 +59,20 @@ def one_or_all(tensors):
 
 
 def check_top(classes, include_top, pooling, classifier_activation):
-    expect(COUNT[0](classes), "classes", COUNT[1], classes)
-    expect(FLAG[0](include_top), "include_top", FLAG[1], include_top)
-    holds, expected = one_of(None, *POOLINGS)
-    expect(holds(pooling), "pooling", expected, pooling)
-    keras.activations.get(classifier_activation)  # raises Keras' own error
+    expect_rule(COUNT, "classes", classes)
+    expect_rule(FLAG, "include_top", include_top)
+    expect_rule(one_of(None, *POOLINGS), "pooling", pooling)
+    expect_rule(ACTIVATION, "classifier_activation", classifier_activation)
+
+
+def is_activation(value):
+    try:
+        return callable(keras.activations.get(value))
+    except (TypeError, ValueError):
+        return False
+
+
+ACTIVATION = Rule(is_activation, "a Keras activation, or None for logits")
 
 
 def image_input(input_shape, input_tensor, smallest):
@@ -83,7 +92,7 @@ def check_shape(shape, argument, smallest):
         isinstance(shape, list | tuple)
         and len(shape) == 3
         and all(size is None or (is_integer(size) and size >= smallest) for size in shape[:2])
-        and COUNT[0](shape[2])
+        and COUNT.holds(shape[2])
     )
     expect(holds, argument, f"(height, width, channels), a height and width of at least {smallest} pixels, below which "
            "a stage would have none, or None for any", shape)  # fmt: skip
@@ -154,14 +163,15 @@ def features(model: keras.Model, stages: Sequence[int] = (1, 2, 3, 4)) -> keras.
 
 def stage_outputs(model):
     """Stage -> tensor: what the first convolution or pool of the next stage reads, or the head."""
-    readers = {}
+    read, stages = {}, set()
     for layer in model.layers:
-        reader = re.fullmatch(r"stage(\d+)_(?:in|block1_a1)_(?:pad|pool|conv)", layer.name)
-        if reader:
-            readers.setdefault(int(reader[1]), layer)
-    heads = [layer.input for layer in model.layers if layer.name == "head_pool"]
-    read = {stage - 1: layer.input for stage, layer in sorted(readers.items()) if stage > 1}
-    return {**read, max(readers, default=1): heads[0] if heads else model.outputs[0]} if readers else {}
+        if named := re.match(r"stage(\d+)_(.*)", layer.name):
+            stages.add(int(named[1]))
+            if re.fullmatch("(in|block1_a1)_(pad|pool|conv)", named[2]):
+                read.setdefault(int(named[1]) - 1, layer.input)
+        elif layer.name == "head_pool":
+            read[max(stages, default=0)] = layer.input
+    return {stage: read.get(stage, model.outputs[0]) for stage in sorted(stages)}
 
 
 def portable(model: keras.Model) -> keras.Model:

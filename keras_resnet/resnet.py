@@ -42,7 +42,7 @@ def parts(config: ResNetConfig) -> list[list[Block]]:
 
 
 def nest(x, blocks, config):
-    name = f"{blocks[0].name}_to_{blocks[-1].name.removeprefix('stage').split('block')[1]}"
+    name = f"{blocks[0].name}_to_{blocks[-1].name.split('block')[1]}"
     inside = y = keras.Input(x.shape[1:], name=f"{name}_in")
     for block in blocks:
         y = residual_block(y, block, config)

@@ -86,8 +86,8 @@ RESNET_ERRORS = [
     ("output_stride", 4, "one of 8, 16, 32"),
     ("output_stride", 64, "one of 8, 16, 32"),
     ("gate_bias", "-6", "a number"),
-    ("image_size", 7, "None or 8 or more"),
-    ("image_size", (224, 224), "None or 8 or more"),
+    ("image_size", 7, "None or an integer, at least 8"),
+    ("image_size", (224, 224), "None or an integer, at least 8"),
 ]
 DENSENET_ERRORS = [
     ("stages", (), "the layers of every dense block"),

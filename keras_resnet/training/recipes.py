@@ -19,7 +19,7 @@ class Recipe:
     padding: int = 0  # pixels by which training images are moved at random
 
     def __post_init__(self):
-        expect_rules(self, _RULES)
+        expect_rules(_RULES, self)
 
 
 _RULES: dict[str, Rule] = {
