@@ -2,7 +2,11 @@
 
 python examples/feature_pyramid.py
 
-{TABLE}
+It prints:
+
+resnet18         11,743,936 parameters  32x40x128, 16x20x128, 8x10x128
+resnet50v2       24,447,936 parameters  32x40x128, 16x20x128, 8x10x128
+resnext50_32x4d  23,950,016 parameters  32x40x128, 16x20x128, 8x10x128
 """
 
 import argparse
