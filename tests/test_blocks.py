@@ -138,6 +138,12 @@ def test_every_kernel_and_gamma_of_every_combination_learns(order, shortcut, bra
         assert kind == "beta" or layer in cancelled or np.abs(gradient).max() > 1e-6, path
 
 
+@pytest.mark.parametrize("shortcut", SHORTCUTS)
+def test_everything_but_moving_averages_is_trainable(shortcut):
+    frozen = network(shortcut=shortcut, se_ratio=4).non_trainable_weights
+    assert {variable.name for variable in frozen} == {"moving_mean", "moving_variance"}
+
+
 # Stock files
 
 
