@@ -162,6 +162,7 @@ def _application(function: str) -> Application:
         )  # fmt: skip
 
     application.__name__ = application.__qualname__ = function
+    application.__annotations__ = Application.__call__.__annotations__
     application.__doc__ = f"{network}: {paper(network)}.{ARGUMENTS}"
     return application
 

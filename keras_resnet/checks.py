@@ -1,7 +1,8 @@
 """What an argument may be, and the one error that says so."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Hashable
 from difflib import get_close_matches
+from math import isfinite
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
@@ -11,10 +12,14 @@ class Rule(NamedTuple):
     expected: str  # how it reads in the error
 
 
+class ArgumentError(ValueError):
+    """An argument is not what it may be."""
+
+
 def expect(holds: object, argument: str, expected: str, received: object) -> None:
-    """Raises a ValueError that names the argument, what was expected and what was received, unless it `holds`."""
+    """Raises an ArgumentError that names the argument, what was expected and what was received, unless it `holds`."""
     if not holds:
-        raise ValueError(
+        raise ArgumentError(
             f"Invalid value for argument `{argument}`. Expected {expected}. Received: {argument}={received!r}"
         )
 
@@ -31,9 +36,13 @@ def expect_rules(rules: dict[str, Rule], owner: object) -> None:
 
 def expect_known(argument: str, names: Collection[str], received: object) -> None:
     """As `expect`, for names from a long list: the error shows the nearest ones."""
-    nearest = get_close_matches(str(received), names, n=3, cutoff=0.5) or sorted(names)
+    typed = str(received).lower()
+    begun = [name for name in names if name.startswith(typed)]
+    nearest = begun or get_close_matches(typed, names, n=3, cutoff=0.5) or sorted(names)
     shown = ", ".join(map(repr, nearest[:20]))
-    expect(received in names, argument, f"a known name; the nearest are {shown}", received)
+    expect(
+        isinstance(received, str) and received in names, argument, f"a known name; the nearest are {shown}", received
+    )
 
 
 def is_integer(value: object) -> bool:
@@ -41,7 +50,7 @@ def is_integer(value: object) -> bool:
 
 
 def is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
+    return isinstance(value, Real) and not isinstance(value, bool) and isfinite(value)
 
 
 def at_least(least: int) -> Rule:
@@ -49,7 +58,10 @@ def at_least(least: int) -> Rule:
 
 
 def one_of(*keys: object) -> Rule:
-    return Rule(lambda value: value in keys and not isinstance(value, bool), f"one of {', '.join(map(repr, keys))}")
+    return Rule(
+        lambda value: isinstance(value, Hashable) and value in keys and not isinstance(value, bool),
+        f"one of {', '.join(map(repr, keys))}",
+    )
 
 
 def is_list_of(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:

@@ -1,15 +1,16 @@
 """The command `keras-resnet`: list, summary, train."""
 
 import json
-from dataclasses import Field, fields
+from dataclasses import fields
 from pathlib import Path
-from types import UnionType
 from typing import Any, Literal, get_args, get_origin
 
 import click
+import keras
 
 from keras_resnet import zoo
 from keras_resnet._version import __version__
+from keras_resnet.checks import ArgumentError, expect
 from keras_resnet.complexity import complexity
 
 
@@ -17,21 +18,27 @@ class ConfigOption(click.Option):
     """An option that changes one field of a network's row."""
 
 
-def config_option(field: Field) -> ConfigOption:
-    flag, kind = f"--{field.name.replace('_', '-')}", option_type(field.type)
-    if kind is bool:
-        return ConfigOption([f"{flag}/--no-{flag[2:]}"], default=None, help="Field of the row.")
-    return ConfigOption([flag], type=kind, default=None, help="Field of the row.")
+def config_options() -> list[ConfigOption]:
+    """One for every field of any family's row; of a field that several have, with the keys of all."""
+    rows: dict[str, list[tuple[str, Any]]] = {}
+    for config in zoo.BUILDERS:
+        for field in fields(config):
+            rows.setdefault(field.name, []).append((config.__name__, field.type))
+    del rows["image_size"]  # the published size, not that of a run
+    return [config_option(name, *zip(*families, strict=True)) for name, families in rows.items()]
 
 
-def option_type(annotation: Any) -> Any:
-    if get_origin(annotation) is Literal:
-        return click.Choice(get_args(annotation))
-    if get_origin(annotation) is tuple:
-        return JsonList()
-    if isinstance(annotation, UnionType):
-        return get_args(annotation)[0]
-    return annotation
+def config_option(name: str, families: tuple[str, ...], annotations: tuple[Any, ...]) -> ConfigOption:
+    flag, text = f"--{name.replace('_', '-')}", f"Field of {', '.join(families)}."
+    if annotations[0] is bool:
+        return ConfigOption([f"{flag}/--no-{flag[2:]}"], default=None, help=text)
+    return ConfigOption([flag], type=option_type(annotations), default=None, help=text)
+
+
+def option_type(annotations: tuple[Any, ...]) -> Any:
+    if get_origin(annotations[0]) is Literal:
+        return click.Choice(list(dict.fromkeys(key for literal in annotations for key in get_args(literal))))
+    return JsonList() if get_origin(annotations[0]) is tuple else annotations[0]
 
 
 class JsonList(click.ParamType):
@@ -39,26 +46,30 @@ class JsonList(click.ParamType):
 
     def convert(self, value, param, ctx):
         try:
-            return json.loads(value)
+            parsed = json.loads(value)
         except json.JSONDecodeError:
+            parsed = None
+        if not isinstance(parsed, list):
             self.fail(f"{value!r} is not a list such as [[16, 16], [32, 32]]", param, ctx)
+        return parsed
 
 
 class ZooCommand(click.Command):
-    """A command with an option for every field of a row; our own errors become its usage errors."""
+    """A command with an option for every field of a row; our own errors become its."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        rows = {field.name: field for config in zoo.BUILDERS for field in fields(config)}
-        self.params += [config_option(field) for field in rows.values()]
+        self.params += config_options()
 
     def invoke(self, ctx):
         given = {param.name: ctx.params.pop(param.name) for param in self.params if isinstance(param, ConfigOption)}
         ctx.params["config_changes"] = {name: value for name, value in given.items() if value is not None}
         try:
             return super().invoke(ctx)
-        except ValueError as error:
+        except ArgumentError as error:
             raise click.UsageError(str(error)) from error
+        except (FloatingPointError, OSError) as error:
+            raise click.ClickException(str(error)) from error
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -103,7 +114,7 @@ def summary(name, size, classes, config_changes):
 @click.option("--epochs", type=int, help="The recipe's by default.")
 @click.option("--batch-size", type=int, help="The recipe's by default.")
 @click.option("--learning-rate", type=float, help="The recipe's by default.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), default="saved_models", show_default=True,
               help="The run gets a new folder in here.")  # fmt: skip
 def train(network, data, seed, output, config_changes, **recipe_changes):
@@ -111,6 +122,10 @@ def train(network, data, seed, output, config_changes, **recipe_changes):
 
     Without arguments: a ResNet-20 on 1,797 real handwritten digits, in about a minute, without a download.
     """
+    backend = keras.config.backend()
+    expect(
+        backend == "tensorflow", "KERAS_BACKEND", "'tensorflow', which reads the data and writes the export", backend
+    )
     from keras_resnet.experiment import experiment  # needs TensorFlow, which a list or a summary does not
 
     given = {name: value for name, value in recipe_changes.items() if value is not None}

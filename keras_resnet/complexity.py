@@ -1,13 +1,14 @@
 """Exact parameters and multiply-adds of any Keras model, by watching one image pass through it."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import keras
 from keras import layers
 
 from keras_resnet.checks import expect
+from keras_resnet.tracing import traced, walk
 
 TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
 COUNTED = (
@@ -50,40 +51,31 @@ class Complexity:
         )  # fmt: skip
 
 
-def walk(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
-    """The layers without layers inside, however deep they are nested, in the model's order."""
-    inside = list(layer._flatten_layers(include_self=False, recursive=False))
-    for child in inside:
-        yield from walk(child)
-    if not inside:
-        yield layer
-
-
-def complexity(model: keras.Model, input_shape=None) -> Complexity:
+def complexity(model: keras.Model, input_shape: Any = None) -> Complexity:
     """Exact parameters and multiply-adds of any built Keras model: functional, sequential or subclassed.
 
-    A multiply-add is one of a convolution's or matrix product's over one image; biases, norms, activations, pools and
-    attention scores are left out, as in the papers' tables. The forward pass is traced on shapes, nothing is computed.
+    A multiply-add is one of a convolution's or dense layer's over one image; biases, norms, activations, pools,
+    attention scores and recurrent cells are left out, as in the papers' tables. The forward pass is traced on shapes,
+    nothing is computed.
 
     Args:
-        model: A built model of one input, or with `input_shape` of any.
-        input_shape: The input without its batch dimension, where the model's has a None or to count at another size.
+        model: A built model.
+        input_shape: The input without its batch dimension (for several inputs, a list or dict of them, as the model
+            takes them): where the model's has a None, or to count at another size.
 
     Returns:
         An object with `.trainable_params`, `.params`, `.macs` and `.rows`, a row a layer; `print` shows a table.
 
     Raises:
-        ValueError: Where the model is not built, or a size of its input is None and `input_shape` is not given.
+        ValueError: Where the model is not built, or a size of its input is unknown and `input_shape` is not given.
 
     >>> import keras_resnet
     >>> keras_resnet.complexity(keras_resnet.build("resnet20")).macs
     40551040
     """
     expect(model.built, "model", "a built model: call it once on a batch", model.name)
-    shape = model.input_shape[1:] if input_shape is None else tuple(input_shape)
-    expect(None not in shape, "input_shape", "an input without None to count the multiply-adds of", shape)
     leaves = list(dict.fromkeys(walk(model)))
-    seen = watch(model, leaves, (1, *shape))
+    seen = watch(model, leaves, one_image(model, input_shape))
     rows = tuple(
         Row(leaf.name, type(leaf).__name__, seen[leaf][0], count(leaf.trainable_weights), count(leaf.weights),
             seen[leaf][1]) for leaf in leaves if leaf in seen
@@ -91,31 +83,51 @@ def complexity(model: keras.Model, input_shape=None) -> Complexity:
     return Complexity(rows, count(model.trainable_weights), count(model.weights), sum(row.macs for row in rows))
 
 
+def one_image(model, input_shape):
+    """Keras tensors of the model's structure, for a batch of one."""
+    if input_shape is None:
+        inputs = model.inputs[0] if isinstance(model, keras.Sequential) else getattr(model, "input", None)
+        tensors = [] if inputs is None else keras.tree.flatten(inputs)  # a subclassed model has none
+        shapes = [tuple(tensor.shape[1:]) for tensor in tensors]
+        expect(
+            shapes and all(None not in shape for shape in shapes),
+            "input_shape",
+            "a shape without None to count the multiply-adds of",
+            shapes,
+        )
+        return keras.tree.map_structure(lambda x: keras.KerasTensor((1, *x.shape[1:]), x.dtype), inputs)
+    return keras.tree.map_shape_structure(lambda shape: keras.KerasTensor((1, *shape)), input_shape)
+
+
 def count(variables) -> int:
     return sum(prod(variable.shape) for variable in variables)
 
 
-def watch(model, leaves, shape):
-    """Layer -> (last output's shape, multiply-adds of all its calls) while a batch of that shape is traced."""
+def watch(model, leaves, inputs):
+    """Layer -> (last output's shape, multiply-adds of all its calls) while the model is traced."""
     seen = {}
 
     def watched(layer, call):
-        def call_and_see(x, *args, **kwargs):
-            y = call(x, *args, **kwargs)
-            output = tuple(getattr(y, "shape", ()))
-            seen[layer] = output, seen.get(layer, (None, 0))[1] + multiply_adds(layer, x, output)
-            return y
+        def call_and_see(*args, **kwargs):
+            outputs = call(*args, **kwargs)
+            x, y = (first_shape(tensors) for tensors in ((args, kwargs), outputs))
+            seen[layer] = y, seen.get(layer, (None, 0))[1] + multiply_adds(layer, x, y)
+            return outputs
 
         return call_and_see
 
     try:
         for layer in leaves:
             layer.call = watched(layer, layer.call)
-        layers.Lambda(model.call).compute_output_shape(shape)
+        traced(model.call, inputs)
     finally:
         for layer in leaves:
             layer.__dict__.pop("call", None)
     return seen
+
+
+def first_shape(tensors):
+    return next((tuple(tensor.shape) for tensor in keras.tree.flatten(tensors) if hasattr(tensor, "shape")), ())
 
 
 def multiply_adds(layer, x, output) -> int:
@@ -126,7 +138,7 @@ def multiply_adds(layer, x, output) -> int:
         return prod(output) * prod(summed)
     if not isinstance(layer, COUNTED):
         return 0
-    at = tuple(x.shape) if isinstance(layer, TRANSPOSED) else output
+    at = x if isinstance(layer, TRANSPOSED) else output
     channels = at[1] if getattr(layer, "data_format", None) == "channels_first" else at[-1]
     kernels = [variable for variable in layer.weights if len(variable.shape) > 1]
     return count(kernels) * prod(at) // channels

@@ -17,7 +17,7 @@ from keras_resnet.data import SOURCES, Source
 from keras_resnet.export import export, predict_in_fresh_process
 from keras_resnet.files import new_folder
 from keras_resnet.plots import plot_history
-from keras_resnet.training import RECIPES, accuracy, train
+from keras_resnet.training import RECIPES, accuracy, check_fit, train
 
 SHOWN = 10
 
@@ -33,6 +33,8 @@ def experiment(
     say: Callable[[str], None] = print,
 ) -> Card:
     """Trains the network on the data into a new folder under `output`; an earlier run's is never touched.
+
+    Ctrl-C during the training ends it there, and the best epoch so far is exported.
 
     The folder holds `model.keras`, `history.csv`, `curves.png` (where matplotlib is installed), `saved_model`,
     `card.json` and `card.md`.
@@ -51,14 +53,15 @@ def experiment(
     model = zoo.build_row(
         config, name=network, classes=len(source.class_names), input_shape=source.shape, classifier_activation=None
     )
+    check_fit(model, source, recipe)
     with new_folder(output, f"{network}-{data}") as folder:
         say(f"Training {network} on {data} into {folder}")
         start = time.perf_counter()
-        train(model, source, recipe, folder, seed=seed)
-        seconds = round(time.perf_counter() - start, 1)
+        epochs = train(model, source, recipe, folder, seed=seed)
+        effort = {"epochs": epochs, "training_seconds": round(time.perf_counter() - start, 1)}
         plot_if_possible(folder, f"{network} on {data}", say)
         export(model, folder / "saved_model", preprocessing)
-        card = describe(model, config, recipe, source, preprocessing, seed, seconds)
+        card = describe(model, config, recipe, source, preprocessing, seed, effort)
         card.write(folder)
         show_predictions(folder / "saved_model", source, say)
         say(f"Accuracy on {len(source.test[1])} held-out images: {card.metrics['accuracy']:.2%}")
@@ -73,7 +76,7 @@ def plot_if_possible(folder, title, say):
         say("No curves.png: it needs matplotlib, as in keras-resnet-zoo[plots].")
 
 
-def describe(model, config, recipe, source: Source, preprocessing, seed, seconds) -> Card:
+def describe(model, config, recipe, source: Source, preprocessing, seed, effort) -> Card:
     costs = complexity(model)
     splits = ("train", "validation", "test")
     metrics = {f"{split}_accuracy": accuracy(model, source, getattr(source, split)) for split in splits[:-1]}
@@ -88,7 +91,7 @@ def describe(model, config, recipe, source: Source, preprocessing, seed, seconds
         class_names=source.class_names,
         preprocessing=preprocessing,
         seed=seed,
-        metrics={"accuracy": accuracy(model, source, source.test), **metrics, "training_seconds": seconds},
+        metrics={"accuracy": accuracy(model, source, source.test), **metrics, **effort},
     )
 
 

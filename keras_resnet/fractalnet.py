@@ -8,8 +8,8 @@ from typing import Unpack
 import keras
 from keras import layers, ops
 
-from keras_resnet.checks import COUNT, RATE, Rule, expect_rules, is_list_of, is_number
-from keras_resnet.layers import conv, dropout, norm_relu
+from keras_resnet.checks import COUNT, RATE, Rule, expect, expect_rules, is_list_of, is_number
+from keras_resnet.layers import LONGEST_CHAIN, conv, dropout, norm_relu
 from keras_resnet.model import Interface, functional
 
 
@@ -29,6 +29,9 @@ class FractalNetConfig:
 
     def __post_init__(self):
         expect_rules(_RULES, self)
+        chain = 3 * len(self.stages) * 2 ** (self.columns - 1)
+        expect(chain <= LONGEST_CHAIN, "columns", f"so few that {LONGEST_CHAIN} layers make the longest path",
+               self.columns)  # fmt: skip
         object.__setattr__(self, "stages", tuple(map(int, self.stages)))
 
     @property
@@ -99,7 +102,7 @@ class Join(layers.Layer):
         return {**super().get_config(), "rate": self.rate, "seed": self.seed}
 
     def stock(self):
-        return layers.Average(name=self.name)
+        return layers.Average(name=self.name, dtype=self.dtype_policy)
 
 
 def fractalnet(config: FractalNetConfig, *, name: str = "fractalnet", **interface: Unpack[Interface]) -> keras.Model:
@@ -133,9 +136,9 @@ def fractal_block(x, filters, rate, column, config, name):
         return norm_relu(dropout(conv(x, filters, 3, unit_name), rate, unit_name), unit_name)
 
     def join(paths):
-        join_name = f"{name}_join{next(numbers['join'])}"
         if len(paths) == 1:
             return paths[0]
+        join_name = f"{name}_join{next(numbers['join'])}"
         return (
             layers.Average(name=join_name)(paths)
             if column is None

@@ -13,6 +13,7 @@ from keras import layers
 
 from keras_resnet.checks import COUNT, FLAG, Rule, expect, expect_rule, is_integer, one_of
 from keras_resnet.layers import dropout
+from keras_resnet.tracing import traced, walk
 
 POOLINGS = {"avg": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}
 WEIGHTS_FILES = (".weights.h5", ".keras")
@@ -34,6 +35,9 @@ def functional(trunk, config, *, name, classes=None, input_shape=None, weights=N
                classifier_activation="softmax", input_tensor=None,
                head_pool=layers.GlobalAveragePooling2D) -> keras.Model:  # fmt: skip
     """The model input -> trunk(input, config) -> head, after its arguments are checked."""
+    expect(hasattr(config, "smallest_size"), "config", "a row, such as keras_resnet.NETWORKS['resnet50']", config)
+    layout = keras.config.image_data_format()
+    expect(layout == "channels_last", "image_data_format", "Keras' own 'channels_last'", layout)
     classes = config.classes if classes is None else classes
     if include_top and input_tensor is None:
         input_shape = config.input_shape if input_shape is None else input_shape
@@ -49,7 +53,7 @@ def functional(trunk, config, *, name, classes=None, input_shape=None, weights=N
         y = POOLINGS[pooling](name="head_pool")(y)
     model = keras.Model(one_or_all(keras.utils.get_source_inputs(x)), y, name=name)
     if weights is not None:
-        model.load_weights(weights)
+        load(model, weights)
     return model
 
 
@@ -103,41 +107,53 @@ def check_weights(weights, classes):
         return
     is_file = isinstance(weights, str | Path) and str(weights).endswith(WEIGHTS_FILES) and Path(weights).is_file()
     expect(is_file, "weights", f"None, or the path of a file {' or '.join(WEIGHTS_FILES)}", weights)
-    saved = classes_saved_in(Path(weights))
-    expect(None in (classes, saved) or classes == saved, "classes",
-           f"{saved}, as in {weights}, or include_top=False", classes)  # fmt: skip
+    saved = saved_shapes(weights).get("predictions")
+    expect(saved or classes is None, "weights", "a file with the classifier, or include_top=False", weights)
+    expect(classes in (None, saved and saved[-1]), "classes",
+           f"{saved and saved[-1]}, as in {weights}, or include_top=False", classes)  # fmt: skip
 
 
-def classes_saved_in(path: Path) -> int | None:
-    """The width of the layer `predictions` in a weights file, or None where it has none."""
-    if path.suffix == ".keras":
-        with zipfile.ZipFile(path) as archive:
-            file: Any = BytesIO(archive.read("model.weights.h5"))
-    else:
-        file = path
-    with h5py.File(file) as weights:
+def load(model, weights):
+    """Keras goes by the order of the layers, so that a file of another network can fit; this also goes by name."""
+    saved = saved_shapes(weights).items()
+    ours = {layer.name: tuple(layer.weights[0].shape) for layer in walk(model) if layer.weights}.items()
+    differing = sorted({name for name, _ in saved ^ ours if name != "predictions" or (name, _) in ours})
+    expect(not differing, "weights", f"a file of the same network, unlike in {', '.join(differing[:5])}", weights)
+    model.load_weights(weights)
 
-        def width(_, group):
-            if group.attrs.get("name") == "predictions" and isinstance(group, h5py.Group):
-                return int(group["0"].shape[-1])
-            return None
 
-        return weights.visititems(width)
+def saved_shapes(path) -> dict[str, tuple[int, ...]]:
+    """Layer -> shape of its first variable, in a file of weights."""
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def visit(_, group):
+        if isinstance(group, h5py.Group) and "name" in group.attrs and "0" in group:
+            shapes[group.attrs["name"]] = group["0"].shape
+
+    try:
+        if Path(path).suffix == ".keras":
+            with zipfile.ZipFile(path) as archive:
+                path = BytesIO(archive.read("model.weights.h5"))
+        with h5py.File(path) as file:
+            file.visititems(visit)
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        expect(False, "weights", f"a file written by Keras ({error})", path)
+    return shapes
 
 
 def features(model: keras.Model, stages: Sequence[int] = (1, 2, 3, 4)) -> keras.Model:
     """The model from a network's images to its stages' outputs, for detection, segmentation and Grad-CAM.
 
     A stage's output is what the next stage's branches, or the head, read: behind norm and relu in a pre-activation
-    network. The layers are shared with `model`, not copied.
+    network, behind a norm alone between the stages of a PyramidNet. The layers are shared with `model`, not copied.
 
     Args:
-        model: A network of this package, also a loaded one.
+        model: A network of this package, also a loaded one, or one with other layers behind it.
         stages: Stages counted from 1.
 
     Returns:
         A model with a list of outputs in the order of `stages` (Keras unwraps a list of one), and two attributes:
-        `strides`, the pixels of the image per pixel of each output, and `channels`.
+        `strides`, the pixels of the image per pixel of each output, and `channels`. A saved file does not hold the two.
 
     Raises:
         ValueError: Where a stage is not in the network.
@@ -149,29 +165,27 @@ def features(model: keras.Model, stages: Sequence[int] = (1, 2, 3, 4)) -> keras.
     ((8, 16, 32), (512, 1024, 2048))
     """
     outputs = stage_outputs(model)
-    expect(len(stages) > 0, "stages", "one stage or more", tuple(stages))
-    for stage in stages:
-        expect(stage in outputs, "stages", f"stages among {tuple(outputs)} of {model.name}", tuple(stages))
+    known = isinstance(stages, Sequence) and len(stages) > 0 and set(stages) <= set(outputs)
+    expect(known, "stages", f"a list of stages among {tuple(outputs)} of {model.name}", stages)
     result = keras.Model(one_or_all(model.inputs), [outputs[stage] for stage in stages], name=f"{model.name}_features")
     side = 1024
-    trace = layers.Lambda(lambda x: tuple(keras.tree.flatten(result.call(x))))
-    traced = trace.compute_output_shape((1, side, side, model.inputs[0].shape[-1]))
-    result.strides = tuple(side // shape[1] for shape in traced)
-    result.channels = tuple(shape[-1] for shape in traced)
+    found = keras.tree.flatten(traced(result.call, keras.KerasTensor((1, side, side, model.inputs[0].shape[-1]))))
+    result.strides = tuple(side // tensor.shape[1] for tensor in found)
+    result.channels = tuple(tensor.shape[-1] for tensor in found)
     return result
 
 
 def stage_outputs(model):
     """Stage -> tensor: what the first convolution or pool of the next stage reads, or the head."""
-    read, stages = {}, set()
+    read, stages, last = {}, set(), None
     for layer in model.layers:
         if named := re.match(r"stage(\d+)_(.*)", layer.name):
             stages.add(int(named[1]))
             if re.fullmatch("(in|block1_a1)_(pad|pool|conv)", named[2]):
                 read.setdefault(int(named[1]) - 1, layer.input)
-        elif layer.name == "head_pool":
-            read[max(stages, default=0)] = layer.input
-    return {stage: read.get(stage, model.outputs[0]) for stage in sorted(stages)}
+        if named or layer.name in ("head_norm", "head_relu"):
+            last = layer.output
+    return {stage: read.get(stage, last) for stage in sorted(stages)}
 
 
 def portable(model: keras.Model) -> keras.Model:
@@ -188,6 +202,8 @@ def portable(model: keras.Model) -> keras.Model:
     def call(layer, *args, **kwargs):
         return layer(args[0]) if isinstance(layer, layers.Average) else layer(*args, **kwargs)
 
+    if isinstance(model, keras.Sequential):  # of which `clone_model` takes no `call_function`
+        model = keras.Model(one_or_all(model.inputs), model.outputs[0], name=model.name)
     copy = keras.models.clone_model(model, clone_function=stock, call_function=call, recursive=True)
     copy.set_weights(model.get_weights())
     return copy

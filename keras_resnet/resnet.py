@@ -8,9 +8,9 @@ import keras
 
 from keras_resnet.blocks import ORDERS, STEMS, residual_block
 from keras_resnet.config import Block, ResNetConfig, plan
+from keras_resnet.layers import LONGEST_CHAIN
 from keras_resnet.model import Interface, functional
 
-LONGEST_CHAIN = 750  # layers: Keras walks a graph recursively along first inputs, and Python stops at 1,000 calls
 PART = 50  # blocks of a nested model
 
 
@@ -43,7 +43,7 @@ def parts(config: ResNetConfig) -> list[list[Block]]:
 
 def nest(x, blocks, config):
     name = f"{blocks[0].name}_to_{blocks[-1].name.split('block')[1]}"
-    inside = y = keras.Input(x.shape[1:], name=f"{name}_in")
+    inside = y = keras.Input((None, None, x.shape[-1]), name=f"{name}_in")
     for block in blocks:
         y = residual_block(y, block, config)
     return keras.Model(inside, y, name=name)(x)

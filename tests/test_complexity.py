@@ -6,7 +6,7 @@ from keras import layers
 
 import keras_resnet
 from keras_resnet import complexity
-from keras_resnet.complexity import walk
+from keras_resnet.tracing import walk
 
 
 @pytest.mark.parametrize(
@@ -73,6 +73,24 @@ def test_any_size_is_counted_at_the_one_asked_for():
         complexity(backbone)
     classified = keras_resnet.ResNet18()
     assert complexity(backbone, input_shape=(224, 224, 3)).macs == complexity(classified).macs - 512 * 1000
+
+
+def test_several_inputs_and_calls_by_keyword():
+    a, b = keras.Input((4,), name="a"), keras.Input((5,), name="b")
+    joined = layers.Concatenate()([layers.Dense(3)(inputs=a), layers.Dense(2)(b)])
+    assert complexity(keras.Model([a, b], joined)).macs == 12 + 10
+    assert complexity(keras.Model({"a": a, "b": b}, joined), {"a": (4,), "b": (5,)}).macs == 12 + 10
+
+
+def test_a_subclassed_model_wants_an_input_shape():
+    class Net(keras.Model):
+        def call(self, x):
+            return x
+
+    model = Net()
+    model(keras.ops.ones((1, 2)))
+    with pytest.raises(ValueError, match="`input_shape`"):
+        complexity(model)
 
 
 def test_an_unbuilt_model_is_refused():

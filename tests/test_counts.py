@@ -12,6 +12,7 @@ from keras.src.applications.densenet import DenseNet
 
 import keras_resnet
 from keras_resnet import NETWORKS, complexity
+from keras_resnet.config import plan
 
 HERE = Path(__file__).parent
 PUBLISHED = list(csv.DictReader((HERE / "published_models.csv").read_text().splitlines()))
@@ -67,11 +68,20 @@ BY_GROUPS = {  # stages alike, cost = a + b * inner + c * inner**2 / groups, sol
     "resnext29_16x64d": [("resnext29_32x4d", {}), ("resnext29_8x64d", {}), ("resnext29_8x64d", {"groups": 4})],
 }
 
-MILLIONS = {  # parameters in the papers' own repositories, as ../shared/reference/published_results.md cites them
+BY_GROWTH = {  # cost = a + b * growth + c * growth**2, solved from three other growths
+    "densenet100_k12": (4, 8, 16),
+    "densenet100_k24": (8, 12, 16),
+    "densenetbc100_k12": (4, 8, 16),
+    "densenetbc190_k40": (4, 8, 12),
+}
+
+PYRAMIDS = ("pyramidnet164_a48", "pyramidnet164_a270", "pyramidnet200_a240", "pyramidnet272_a200")
+BY_WIDTHS = ("pyramidnet164_a84", "pyramidnet236_a220")  # solved from those four
+
+MILLIONS = {  # parameters that the papers or their repositories give
+    "densenet100_k12": 7.0,
     "densenet100_k24": 27.2,
     "densenetbc190_k40": 25.6,
-    "pyramidnet164_a84": 3.8,
-    "pyramidnet236_a220": 26.8,
     "multiresnet398_k5": 20.4,
     "resnext29_16x64d": 68.1,
 }
@@ -97,6 +107,14 @@ def test_more_blocks_cost_as_many_times_one(name, anchor):
     assert counted(name) == tuple(expected)
 
 
+def solved(terms, costs):
+    """The linear function of the terms that gives those costs, to the integer."""
+    terms, costs = np.array(terms, float), np.array(costs, float)
+    scale = np.abs(terms).max(0)
+    factors = np.linalg.lstsq(terms / scale, costs, rcond=None)[0]
+    return lambda wanted: tuple(np.rint(np.array(wanted) / scale @ factors).astype(int))
+
+
 @pytest.mark.parametrize("name", [by_speed(name) for name in BY_GROUPS])
 def test_cardinality_costs_as_the_width_over_groups(name):
     def terms(config):
@@ -107,6 +125,46 @@ def test_cardinality_costs_as_the_width_over_groups(name):
     ]
     factors, costs = map(np.array, zip(*known, strict=True))
     assert counted(name) == tuple(np.rint(terms(NETWORKS[name]) @ np.linalg.solve(factors, costs)).astype(int))
+
+
+@pytest.mark.parametrize("name", [by_speed(name) for name in BY_GROWTH])
+def test_cost_is_quadratic_in_the_growth(name):
+    row = NETWORKS[name]
+
+    def grown(growth):
+        return {"growth": growth, "stem_filters": 2 * growth if row.bottleneck else row.stem_filters}
+
+    costs = np.array([counted(name, **grown(growth)) for growth in BY_GROWTH[name]])
+    assert counted(name) == solved([(1, growth, growth**2) for growth in BY_GROWTH[name]], costs)(
+        (1, row.growth, row.growth**2)
+    )
+
+
+def trunk_costs(name):
+    """Without the head and its norm, whose width is the last block's alone."""
+    rows = complexity(keras_resnet.build(name)).rows
+    rows = [row for row in rows if not row.name.startswith(("head_", "predictions"))]
+    return [sum(row.trainable_params for row in rows), sum(row.params for row in rows)], [sum(row.macs for row in rows)]
+
+
+def pyramid_terms(name):
+    """What parameters, and what multiply-adds, of pyramidal bottlenecks are linear in: widths before, and inside."""
+    blocks = list(plan(NETWORKS[name]))
+    inside = [block.filters // 4 for block in blocks]
+    before = [4, *inside[:-1]]
+    pixels = [1024 // 4 ** (int(block.name[5]) - 1) for block in blocks]
+    entered = [size * block.stride**2 for size, block in zip(pixels, blocks, strict=True)]
+    params = [1, np.dot(before, inside), np.dot(inside, inside), 4 * sum(before) + 6 * sum(inside)]
+    macs = [1, np.dot(entered, np.multiply(before, inside)), np.dot(pixels, np.square(inside))]
+    return params, macs
+
+
+@pytest.mark.parametrize("name", BY_WIDTHS)
+def test_pyramids_cost_as_their_widths(name):
+    terms, costs = zip(*((pyramid_terms(other), trunk_costs(other)) for other in PYRAMIDS), strict=True)
+    for kind, found in enumerate(trunk_costs(name)):
+        known = [of[kind] for of in terms], np.array([of[kind] for of in costs])
+        assert solved(*known)(pyramid_terms(name)[kind]) == tuple(found)
 
 
 @pytest.mark.parametrize("name", [by_speed(name) for name in MILLIONS])
@@ -121,7 +179,7 @@ def test_densenet_costs_what_keras_own_builder_costs(name):
 
 
 def test_every_network_is_checked_against_a_source():
-    checked = {row["name"] for row in PUBLISHED} | set(BY_BLOCKS) | set(BY_GROUPS) | set(MILLIONS) | set(KERAS_BLOCKS)
+    checked = {row["name"] for row in PUBLISHED}.union(BY_BLOCKS, BY_GROUPS, BY_GROWTH, BY_WIDTHS, KERAS_BLOCKS)
     assert checked == set(NETWORKS)
 
 

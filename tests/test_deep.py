@@ -9,7 +9,7 @@ import pytest
 from keras import layers
 
 from keras_resnet import build, portable
-from keras_resnet.complexity import walk
+from keras_resnet.tracing import walk
 
 pytestmark = pytest.mark.slow
 
@@ -36,6 +36,8 @@ def test_the_deepest_networks_train_and_load_without_this_package(name, tmp_path
     expected = np.asarray(model(images))
     assert np.all(np.isfinite(expected))
 
+    model.save(tmp_path / "own.keras")
+    np.testing.assert_allclose(keras.models.load_model(tmp_path / "own.keras")(images), expected, rtol=1e-4)
     portable(model).save(tmp_path / "model.keras")
     np.save(tmp_path / "images.npy", images)
     subprocess.run([sys.executable, "-I", "-c", LOAD], cwd=tmp_path, check=True)

@@ -1,5 +1,7 @@
 """What users of keras.applications expect of a builder, and of stage outputs."""
 
+from importlib import import_module
+
 import keras
 import numpy as np
 import pytest
@@ -80,16 +82,6 @@ def test_smallest_images_leave_one_pixel(config, build, smallest):
         build(config, input_shape=(smallest, smallest - 1, 3))
 
 
-@pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])
-def test_own_weights_load(tmp_path, suffix):
-    saved = keras_resnet.ResNet20(classes=4, input_shape=(16, 16, 3))
-    path = tmp_path / f"net{suffix}"
-    saved.save_weights(path) if suffix == ".weights.h5" else saved.save(path)
-    loaded = keras_resnet.ResNet20(classes=4, input_shape=(16, 16, 3), weights=path)
-    x = images(2, 16, 16, 3)
-    np.testing.assert_array_equal(loaded(x), saved(x))
-
-
 def test_backbone_takes_the_weights_of_a_classifier(tmp_path):
     saved = keras_resnet.ResNet20(classes=4)
     saved.save_weights(tmp_path / "net.weights.h5")
@@ -153,7 +145,64 @@ def test_features_of_a_loaded_model(tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_features_of_a_backbone_under_a_head_of_ones_own():
+    backbone = keras_resnet.ResNet18(include_top=False)
+    pooled = keras.layers.GlobalAveragePooling2D()(backbone.output)
+    model = keras.Model(backbone.input, keras.layers.Dense(3)(pooled))
+    assert features(model).strides == (4, 8, 16, 32)
+    assert features(model).outputs[-1] is backbone.output
+
+
+def test_features_and_complexity_of_a_nested_network(monkeypatch):
+    flat = ResNetConfig(stages=((8, 8, 8), (16, 16, 16)), stem_filters=8, order="pre")
+    expected = keras_resnet.complexity(keras_resnet.resnet(flat), (48, 48, 3)).macs
+    monkeypatch.setattr(import_module("keras_resnet.resnet"), "PART", 2)
+    monkeypatch.setattr(import_module("keras_resnet.resnet"), "LONGEST_CHAIN", 1)
+    nested = keras_resnet.resnet(flat)
+    assert nested.get_layer("stage2_block2_to_3").layers
+    assert features(nested, (1, 2)).strides == (1, 2)
+    assert keras_resnet.complexity(nested, (48, 48, 3)).macs == expected
+
+
+def test_channels_first_is_refused():
+    try:
+        keras.config.set_image_data_format("channels_first")
+        with pytest.raises(ValueError, match=r"`image_data_format`.*'channels_last'.*Received.*'channels_first'"):
+            keras_resnet.ResNet20()
+    finally:
+        keras.config.set_image_data_format("channels_last")
+
+
+@pytest.mark.parametrize("changes", [{"order": "pre"}, {"stages": ((16,), (32,), (64,))}, {"stem_filters": 8}])
+def test_weights_of_another_network_are_refused(changes, tmp_path):
+    keras_resnet.ResNet20().save_weights(tmp_path / "net.weights.h5")
+    with pytest.raises(ValueError, match=r"`weights`. Expected a file of the same network, unlike in "):
+        keras_resnet.ResNet20(weights=tmp_path / "net.weights.h5", **changes)
+
+
+@pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])
+def test_a_file_that_is_not_of_weights_is_refused(suffix, tmp_path):
+    (tmp_path / f"net{suffix}").write_text("no weights")
+    with pytest.raises(ValueError, match=r"`weights`. Expected a file written by Keras"):
+        keras_resnet.ResNet20(weights=tmp_path / f"net{suffix}")
+
+
+def test_weights_without_a_classifier_are_refused_for_a_classifier(tmp_path):
+    keras_resnet.ResNet20(include_top=False).save_weights(tmp_path / "net.weights.h5")
+    with pytest.raises(ValueError, match=r"`weights`. Expected a file with the classifier"):
+        keras_resnet.ResNet20(weights=tmp_path / "net.weights.h5")
+
+
+def test_a_sequential_model_is_portable():
+    model = keras.Sequential([keras_resnet.ResNet20(include_top=False, pooling="avg"), keras.layers.Dense(3)])
+    x = images(2, 32, 32, 3)
+    expected = model(x)
+    np.testing.assert_allclose(keras_resnet.portable(model)(x), expected, atol=1e-6)
+
+
 def test_features_of_a_missing_stage_are_refused():
+    with pytest.raises(ValueError, match="a list of stages among"):
+        features(keras_resnet.ResNet20(), 3)
     with pytest.raises(ValueError, match=r"stages among \(1, 2, 3\)"):
         features(keras_resnet.ResNet20())
     with pytest.raises(ValueError, match="stages among"):

@@ -21,7 +21,7 @@ from keras_resnet import (
     resnet,
 )
 from keras_resnet.blocks import BRANCHES
-from keras_resnet.complexity import walk
+from keras_resnet.tracing import walk
 
 
 def among(*values):

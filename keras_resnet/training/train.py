@@ -14,11 +14,19 @@ from keras_resnet.files import completed
 from keras_resnet.training.recipes import Recipe
 
 
-def train(model: keras.Model, source: Source, recipe: Recipe, folder: Path, *, seed: int = 0, verbose: int = 1) -> None:
+def check_fit(model: keras.Model, source: Source, recipe: Recipe) -> None:
+    """Raises a ValueError unless the model takes the source's images and gives its classes, and a batch is there."""
+    images = len(source.train[1])
+    expect(recipe.batch_size <= images, "batch_size", f"at most the {images} training images", recipe.batch_size)
+    shapes, wanted = (model.input_shape[1:], model.output_shape[1:]), (source.shape, (len(source.class_names),))
+    expect(shapes == wanted, "model", f"a model of {wanted[0]} images and {wanted[1]} logits", shapes)
+
+
+def train(model: keras.Model, source: Source, recipe: Recipe, folder: Path, *, seed: int = 0, verbose: int = 1) -> int:
     """Trains a model that ends in logits; leaves in it, and in `folder`, the weights of the lowest validation loss.
 
     Writes `model.keras` (uncompiled, float images normalized by the source's mean and std) and `history.csv` (an
-    epoch a row) into `folder`.
+    epoch a row) into `folder`. Ctrl-C ends the training after the last whole epoch, if there is one.
 
     Args:
         model: Takes images of the source's shape. Changed in place.
@@ -29,41 +37,49 @@ def train(model: keras.Model, source: Source, recipe: Recipe, folder: Path, *, s
             the model, so that its start follows a seed too.
         verbose: 1 for a progress bar, 2 for a line an epoch, 0 for silence.
 
+    Returns:
+        The number of whole epochs.
+
     Raises:
         ValueError: Before training, where the recipe's batch exceeds the images, the model takes other images or has
             other outputs, or a file exists.
         FloatingPointError: Where the first epoch ends without a finite validation loss. A later one stops the training.
     """
-    images = len(source.train[1])
-    expect(recipe.batch_size <= images, "batch_size", f"at most the {images} training images", recipe.batch_size)
-    shapes = model.input_shape[1:], model.output_shape[1:]
-    wanted = source.shape, (len(source.class_names),)
-    expect(shapes == wanted, "model", f"a model of {wanted[0]} images and {wanted[1]} logits", shapes)
-    steps = images // recipe.batch_size
+    check_fit(model, source, recipe)
     fitted = keras.Model(model.inputs, model.outputs)  # so that the user's model, and its file, stay uncompiled
+    steps = len(source.train[1]) // recipe.batch_size
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing)
     fitted.compile(optimizer(recipe, steps * recipe.epochs), loss, metrics=["accuracy"])
     prepare = preparation(source)
     with TemporaryDirectory(dir=folder, prefix=".partial-") as scratch, completed(folder / "history.csv") as history:
-        best = Path(scratch) / "best.weights.h5"
-        losses = fitted.fit(
-            training_batches(source.train, recipe.batch_size, seed, recipe.padding).map(prepare),
-            steps_per_epoch=steps,
-            epochs=recipe.epochs,
-            validation_data=evaluation_batches(source.validation, recipe.batch_size).map(prepare),
-            callbacks=[
-                keras.callbacks.ModelCheckpoint(best, "val_loss", save_best_only=True, save_weights_only=True),
-                keras.callbacks.CSVLogger(history),
-                keras.callbacks.TerminateOnNaN(),
-            ],
-            shuffle=False,  # the batches are
-            verbose=verbose,
-        ).history["val_loss"]
+        best, log = Path(scratch) / "best.weights.h5", keras.callbacks.CSVLogger(history)
+        try:
+            fitted.fit(
+                training_batches(source.train, recipe.batch_size, seed, recipe.padding).map(prepare),
+                steps_per_epoch=steps,
+                epochs=recipe.epochs,
+                validation_data=evaluation_batches(source.validation, recipe.batch_size).map(prepare),
+                callbacks=[
+                    keras.callbacks.ModelCheckpoint(best, "val_loss", save_best_only=True, save_weights_only=True),
+                    log,
+                    keras.callbacks.TerminateOnNaN(),
+                ],
+                shuffle=False,  # the batches are
+                verbose=verbose,
+            )
+        except KeyboardInterrupt:
+            if not best.exists():
+                raise
+        finally:
+            if log.csv_file:
+                log.csv_file.close()
+        losses = fitted.history.history["val_loss"]
         if not np.isfinite(losses[0]):
             raise FloatingPointError(f"The loss was not a number from the first epoch on. Received: recipe={recipe}")
         fitted.load_weights(best)
     with completed(folder / "model.keras") as path:
         model.save(path)
+    return len(losses)
 
 
 def optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:

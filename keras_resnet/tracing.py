@@ -1,0 +1,31 @@
+"""A model's layers however deep, and its shapes without computing anything."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from keras import layers
+
+
+def walk(layer: layers.Layer) -> Iterator[layers.Layer]:
+    """The layers without layers inside, in the model's order."""
+    inside = list(layer._flatten_layers(include_self=False, recursive=False))
+    for child in inside:
+        yield from walk(child)
+    if not inside:
+        yield layer
+
+
+class Trace(layers.Layer):
+    """Any function as a layer, so that Keras infers what it returns for symbolic tensors."""
+
+    def __init__(self, function: Callable):
+        super().__init__()
+        self.function = function
+
+    def call(self, *tensors):
+        return self.function(*tensors)
+
+
+def traced(function: Callable, *tensors: Any) -> Any:
+    """What the function returns for such Keras tensors, with all shapes known."""
+    return Trace(function).compute_output_spec(*tensors)
