@@ -1,5 +1,6 @@
 """A function for every network, with the arguments of keras.applications: one import changed, the code runs on."""
 
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -107,30 +108,6 @@ __all__ = [
     "WideResNet101_2",
 ]  # fmt: skip
 
-ARGUMENTS = """
-
-    With the arguments of keras.applications, in their order and with their defaults, except that `weights` is None by
-    default: nothing is downloaded unasked. Images are NHWC floats, RGB.
-
-    Args:
-        include_top: Whether pooling and classifier follow the last stage.
-        weights: None, or the path of a `.weights.h5` or `.keras` file of the same network.
-        input_tensor: A Keras tensor to build upon, instead of a new input.
-        input_shape: (height, width, channels), None for any height or width; by default the paper's, or
-            (None, None, 3) without the top.
-        pooling: Without the top: "avg" or "max" for a vector an image, None for the last stage's NHWC output.
-        classes: Outputs of the classifier.
-        classifier_activation: Any Keras activation; None gives logits, always in float32.
-        name: Of the model.
-        **config_changes: Fields of the network's row, such as `shortcut="A"`: see `keras_resnet.NETWORKS`.
-
-    Returns:
-        An uncompiled functional `keras.Model`.
-
-    Raises:
-        ValueError: Before anything is built, with the argument, what was expected and what was received.
-    """
-
 
 class Application(Protocol):
     __name__: str
@@ -146,7 +123,31 @@ class Application(Protocol):
         classifier_activation: Any = "softmax",
         name: str = ...,
         **config_changes: Any,
-    ) -> keras.Model: ...
+    ) -> keras.Model:
+        """The network, with the arguments of keras.applications, in their order.
+
+        The defaults are those of keras.applications, except that `weights` is None: nothing is downloaded unasked.
+        Images are NHWC floats, RGB.
+
+        Args:
+            include_top: Whether pooling and classifier follow the last stage.
+            weights: None, or the path of a `.weights.h5` or `.keras` file of the same network.
+            input_tensor: A Keras tensor to build upon, instead of a new input.
+            input_shape: (height, width, channels), None for any height or width; by default the paper's, or
+                (None, None, 3) without the top.
+            pooling: Without the top: "avg" or "max" for a vector an image, None for the last stage's NHWC output.
+            classes: Outputs of the classifier; the paper's by default.
+            classifier_activation: Any Keras activation; None gives logits, always in float32.
+            name: Of the model; the network's by default.
+            **config_changes: Fields of the network's row, such as `shortcut="A"`: see `keras_resnet.NETWORKS`.
+
+        Returns:
+            An uncompiled functional `keras.Model`.
+
+        Raises:
+            ValueError: Before anything is built, with the argument, what was expected and what was received.
+        """
+        ...
 
 
 def _application(function: str) -> Application:
@@ -163,7 +164,7 @@ def _application(function: str) -> Application:
 
     application.__name__ = application.__qualname__ = function
     application.__annotations__ = Application.__call__.__annotations__
-    application.__doc__ = f"{network}: {paper(network)}.{ARGUMENTS}"
+    application.__doc__ = f"{network}: {paper(network)}.\n\n{cleandoc(Application.__call__.__doc__ or '')}\n"
     return application
 
 

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 import keras_resnet
 from keras_resnet.card import Card, Preprocessing
 from keras_resnet.cli import main
-from keras_resnet.data import Source, digits, evaluation_batches, training_batches
+from keras_resnet.data import SOURCES, Source, digits, evaluation_batches, training_batches
 from keras_resnet.data.pipeline import pad_crop
 from keras_resnet.export import export, predict_in_fresh_process
 from keras_resnet.files import completed, new_folder
@@ -279,6 +279,15 @@ class TestTraining:
             train(model, source, Recipe(epochs=9, batch_size=16), tmp_path, verbose=0)
         assert not list(tmp_path.iterdir())
 
+    @pytest.mark.parametrize("name", ["model.keras", "history.csv"])
+    def test_an_earlier_run_is_refused_before_training(self, name, tmp_path, monkeypatch):
+        model, source = self.tiny()
+        (tmp_path / name).write_text("earlier")
+        monkeypatch.setattr(keras.Model, "fit", None)
+        with pytest.raises(ValueError, match="nothing exists"):
+            train(model, source, Recipe(epochs=1, batch_size=16), tmp_path)
+        assert [path.read_text() for path in tmp_path.iterdir()] == ["earlier"]
+
     def test_says_when_the_loss_is_not_a_number(self, tmp_path):
         model, source = self.tiny()
         model.get_layer("predictions").kernel.assign(np.full((8, 10), np.nan))
@@ -292,6 +301,9 @@ class TestTraining:
     def test_recipes_are_checked(self, field):
         with pytest.raises(ValueError, match=f"`{field}`.*Received: {field}='much'"):
             replace(RECIPES["digits"], **{field: "much"})
+
+    def test_every_source_has_a_recipe(self):
+        assert set(RECIPES) == set(SOURCES)
 
     def test_recipes_are_json(self):
         for recipe in RECIPES.values():

@@ -46,12 +46,13 @@ def train(model: keras.Model, source: Source, recipe: Recipe, folder: Path, *, s
         FloatingPointError: Where the first epoch ends without a finite validation loss. A later one stops the training.
     """
     check_fit(model, source, recipe)
-    fitted = keras.Model(model.inputs, model.outputs)  # so that the user's model, and its file, stay uncompiled
     steps = len(source.train[1]) // recipe.batch_size
-    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing)
-    fitted.compile(optimizer(recipe, steps * recipe.epochs), loss, metrics=["accuracy"])
-    prepare = preparation(source)
-    with TemporaryDirectory(dir=folder, prefix=".partial-") as scratch, completed(folder / "history.csv") as history:
+    fitted, prepare = compiled(model, recipe, steps), preparation(source)
+    with (
+        TemporaryDirectory(dir=folder, prefix=".partial-") as scratch,
+        completed(folder / "history.csv") as history,
+        completed(folder / "model.keras") as saved,
+    ):
         best, log = Path(scratch) / "best.weights.h5", keras.callbacks.CSVLogger(history)
         try:
             fitted.fit(
@@ -77,9 +78,16 @@ def train(model: keras.Model, source: Source, recipe: Recipe, folder: Path, *, s
         if not np.isfinite(losses[0]):
             raise FloatingPointError(f"The loss was not a number from the first epoch on. Received: recipe={recipe}")
         fitted.load_weights(best)
-    with completed(folder / "model.keras") as path:
-        model.save(path)
+        model.save(saved)
     return len(losses)
+
+
+def compiled(model: keras.Model, recipe: Recipe, steps: int) -> keras.Model:
+    """A second model of the same layers, so that the user's, and its file, stay uncompiled."""
+    fitted = keras.Model(model.inputs, model.outputs)
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing)
+    fitted.compile(optimizer(recipe, steps * recipe.epochs), loss, metrics=["accuracy"])
+    return fitted
 
 
 def optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
