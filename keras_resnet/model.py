@@ -42,7 +42,7 @@ def functional(trunk, config, *, name, classes=None, input_shape=None, weights=N
     if include_top and input_tensor is None:
         input_shape = config.input_shape if input_shape is None else input_shape
     check_top(classes, include_top, pooling, classifier_activation)
-    check_weights(weights, classes if include_top else None)
+    saved = check_weights(weights, classes if include_top else None)
     x = image_input(input_shape, input_tensor, config.smallest_size)
     y = trunk(x, config)
     if include_top:
@@ -53,7 +53,7 @@ def functional(trunk, config, *, name, classes=None, input_shape=None, weights=N
         y = POOLINGS[pooling](name="head_pool")(y)
     model = keras.Model(one_or_all(keras.utils.get_source_inputs(x)), y, name=name)
     if weights is not None:
-        load(model, weights)
+        load(model, weights, saved)
     return model
 
 
@@ -102,22 +102,25 @@ def check_shape(shape, argument, smallest):
            "a stage would have none, or None for any", shape)  # fmt: skip
 
 
-def check_weights(weights, classes):
+def check_weights(weights, classes) -> dict[str, tuple[int, ...]]:
+    """What the file holds: see `saved_shapes`."""
     if weights is None:
-        return
+        return {}
     is_file = isinstance(weights, str | Path) and str(weights).endswith(WEIGHTS_FILES) and Path(weights).is_file()
     expect(is_file, "weights", f"None, or the path of a file {' or '.join(WEIGHTS_FILES)}", weights)
-    saved = saved_shapes(weights).get("predictions")
-    expect(saved or classes is None, "weights", "a file with the classifier, or include_top=False", weights)
-    expect(classes in (None, saved and saved[-1]), "classes",
-           f"{saved and saved[-1]}, as in {weights}, or include_top=False", classes)  # fmt: skip
+    saved = saved_shapes(weights)
+    if classes is not None:
+        expect("predictions" in saved, "weights", "a file with the classifier, or include_top=False", weights)
+        found = saved["predictions"][-1]
+        expect(classes == found, "classes", f"{found}, as in {weights}, or include_top=False", classes)
+    return saved
 
 
-def load(model, weights):
+def load(model, weights, saved):
     """Keras goes by the order of the layers, so that a file of another network can fit; this also goes by name."""
-    saved = saved_shapes(weights).items()
-    ours = {layer.name: tuple(layer.weights[0].shape) for layer in walk(model) if layer.weights}.items()
-    differing = sorted({name for name, _ in saved ^ ours if name != "predictions" or (name, _) in ours})
+    ours = {layer.name: tuple(layer.weights[0].shape) for layer in walk(model) if layer.weights}
+    spare = {"predictions"} - ours.keys()  # a network without its top takes a classifier's file
+    differing = sorted({name for name, _ in saved.items() ^ ours.items()} - spare)
     expect(not differing, "weights", f"a file of the same network, unlike in {', '.join(differing[:5])}", weights)
     model.load_weights(weights)
 
