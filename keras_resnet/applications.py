@@ -1,12 +1,11 @@
 """A function for every network, with the arguments of keras.applications: one import changed, the code runs on."""
 
 from inspect import cleandoc
-from pathlib import Path
 from typing import Any, Protocol
 
 import keras
 
-from keras_resnet.zoo import NETWORKS, build_row, paper, row
+from keras_resnet.zoo import build_named, paper
 
 __all__ = [
     "DenseNet40_K12", "DenseNet100_K12", "DenseNet100_K24", "DenseNet121", "DenseNet161", "DenseNet169",
@@ -34,28 +33,30 @@ class Application(Protocol):
     def __call__(
         self,
         include_top: bool = True,
-        weights: str | Path | None = None,
+        weights: Any = None,
         input_tensor: Any = None,
         input_shape: tuple[int | None, int | None, int] | None = None,
         pooling: str | None = None,
-        classes: int = ...,
+        classes: int | None = None,
         classifier_activation: Any = "softmax",
         name: str = ...,
         **config_changes: Any,
     ) -> keras.Model:
         """The network, with the arguments of keras.applications, in their order.
 
-        The defaults are those of keras.applications, except that `weights` is None: nothing is downloaded unasked.
-        Images are NHWC floats, RGB.
+        The defaults are those of keras.applications, except that `weights` is None (nothing is downloaded unasked), and
+        `classes` None. Images are NHWC floats, RGB.
 
         Args:
             include_top: Whether pooling and classifier follow the last stage.
-            weights: None, or the path of a `.weights.h5` or `.keras` file of the same network.
+            weights: None, or a source that `keras_resnet.load_weights` reads: "imagenet", "hf://owner/repo", a Keras
+                model, or the path of a file. The row gets the fields that the source's weights imply.
             input_tensor: A Keras tensor to build upon, instead of a new input.
             input_shape: (height, width, channels), None for any height or width; by default the paper's, or
                 (None, None, 3) without the top.
             pooling: Without the top: "avg" or "max" for a vector an image, None for the last stage's NHWC output.
-            classes: Outputs of the classifier; the paper's by default.
+            classes: Outputs of the classifier; the weights' or else the paper's by default. Another number than the
+                weights' replaces their classifier by a new one.
             classifier_activation: Any Keras activation; None gives logits, always in float32.
             name: Of the model; the network's by default.
             **config_changes: Fields of the network's row, such as `shortcut="A"`: see `keras_resnet.NETWORKS`.
@@ -71,12 +72,11 @@ class Application(Protocol):
 
 def _application(function: str) -> Application:
     network = function.lower().replace("plainnet", "plain").replace("wideresnet", "wide_resnet")
-    published = NETWORKS[network].classes
 
     def application(include_top=True, weights=None, input_tensor=None, input_shape=None, pooling=None,
-                    classes=published, classifier_activation="softmax", name=network, **config_changes):  # fmt: skip
-        return build_row(
-            row(network, **config_changes), name=name, classes=classes, input_shape=input_shape, weights=weights,
+                    classes=None, classifier_activation="softmax", name=network, **config_changes):  # fmt: skip
+        return build_named(
+            network, config_changes, name=name, classes=classes, input_shape=input_shape, weights=weights,
             include_top=include_top, pooling=pooling, classifier_activation=classifier_activation,
             input_tensor=input_tensor,
         )  # fmt: skip

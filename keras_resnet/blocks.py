@@ -18,7 +18,7 @@ from keras_resnet.layers import (
     pad_channels,
     relu,
     squeeze_excite,
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -205,15 +205,25 @@ def imagenet_bare(x, config):
     return max_pool_signed(conv(x, config.stem_filters, 7, "stem", stride=2), "stem")
 
 
-def deep_convolutions(x, config):
+def imagenet_caffe(x, config):
+    """The first published weights': Caffe rounds sizes up, so that the pool's border is behind the last pixel only."""
+    return max_pool(conv_norm_relu(x, config.stem_filters, 7, "stem", stride=2), "stem", before=0)
+
+
+def deep_convolutions(x, config, last=conv_norm_relu):
     """Three 3x3 for the 7x7: He et al. 2019 (bag of tricks), figure 2b."""
     x = conv_norm_relu(x, max(1, config.stem_filters // 2), 3, "stem1", stride=2)
     x = conv_norm_relu(x, max(1, config.stem_filters // 2), 3, "stem2")
-    return conv_norm_relu(x, config.stem_filters, 3, "stem3")
+    return last(x, config.stem_filters, 3, "stem3")
 
 
 def deep(x, config):
     return max_pool(deep_convolutions(x, config), "stem")
+
+
+def deep_bare(x, config):
+    """timm's resnetv2 "d": nothing between the last convolution and the pool."""
+    return max_pool_signed(deep_convolutions(x, config, conv), "stem")
 
 
 def deep_strided(x, config):
@@ -221,10 +231,5 @@ def deep_strided(x, config):
     return conv_norm_relu(deep_convolutions(x, config), config.stem_filters, 3, "stem4", stride=2)
 
 
-STEMS = {
-    "cifar": cifar,
-    "imagenet": imagenet,
-    "imagenet_bare": imagenet_bare,
-    "deep": deep,
-    "deep_strided": deep_strided,
-}
+STEMS = {"cifar": cifar, "imagenet": imagenet, "imagenet_bare": imagenet_bare, "imagenet_caffe": imagenet_caffe,
+         "deep": deep, "deep_bare": deep_bare, "deep_strided": deep_strided}  # fmt: skip

@@ -1,24 +1,100 @@
-"""What is known of a trained network, beside its files: how it was made, on what, and how good it is."""
+"""What is known of a network, inside its file and beside its exports: its row, what it reads, and how it was made."""
 
 import json
 import platform
 import sys
-from dataclasses import asdict, dataclass, field
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from math import floor
 from pathlib import Path
 from typing import Any
 
+from keras_resnet.checks import COUNT, Rule, expect, expect_rules, is_list_of, is_number, one_of
 from keras_resnet.files import completed
+
+ARCHIVED = "keras_resnet.json"  # the card's name in a `.keras` archive
+IMAGENET = "imagenet"  # for a thousand names, which keras.applications has
+Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From pixels of 0 to 255 to what the network reads: (pixels - mean) / std, a channel each."""
+    """From pixels of 0 to 255, RGB, to what the network reads: resized, cropped, (pixels - mean) / std.
 
-    mean: tuple[float, ...]
+    >>> from keras_resnet import Preprocessing
+    >>> Preprocessing(mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5)).sized(224, 224, share=0.875).resize
+    (256, 256)
+    """
+
+    mean: tuple[float, ...]  # a channel each, on the scale of 0 to 255
     std: tuple[float, ...]
+    resize: Size | None = None  # height and width to which the image's middle is resized; None leaves the size
+    crop: Size | None = None  # height and width of the middle that is kept then; None keeps all
+    interpolation: str = "bilinear"
+
+    def __post_init__(self):
+        expect_rules(_RULES, self)
+        for name, kind in {"mean": float, "std": float, "resize": int, "crop": int}.items():  # JSON has lists
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, tuple(map(kind, getattr(self, name))))
+        expect(len(self.mean) == len(self.std), "std", f"{len(self.mean)} numbers, as many as `mean`", self.std)
 
     def __call__(self, images):
+        """Of floats that have their size."""
         return (images - self.mean) / self.std
+
+    def sized(self, height: int, width: int, share: float = 1.0) -> "Preprocessing":
+        """For images of that size, a `share` of the resized ones' height and width."""
+        resize = floor(height / share), floor(width / share)
+        return replace(self, resize=resize, crop=(height, width))
+
+    @property
+    def share(self) -> float:
+        """Of the resized image's height that the crop keeps."""
+        return self.crop[0] / self.resize[0] if self.crop and self.resize else 1.0
+
+    def channels(self, count: int) -> "Preprocessing":
+        """For another number of channels: one takes the mean of all, more take them in turn, as their kernels do."""
+        if count == len(self.mean):
+            return self
+        turn = [index % len(self.mean) for index in range(count)]
+        mean, std = (
+            (sum(values) / len(values),) if count == 1 else tuple(values[index] for index in turn)
+            for values in (self.mean, self.std)
+        )
+        return replace(self, mean=mean, std=std)
+
+
+SIZE = Rule(
+    lambda size: size is None or (is_list_of(COUNT.holds)(size) and len(size) == 2),
+    "None, or a height and a width in pixels",
+)
+_RULES: dict[str, Rule] = {
+    "mean": Rule(is_list_of(is_number), "a number for every channel"),
+    "std": Rule(is_list_of(lambda x: is_number(x) and x > 0), "a number above 0 for every channel"),
+    "resize": SIZE,
+    "crop": SIZE,
+    "interpolation": one_of("nearest", "bilinear", "bicubic", "lanczos3", "lanczos5"),
+}
+
+
+def of_unit(mean, std):
+    """From statistics of pixels between 0 and 1."""
+    return Preprocessing(tuple(255 * value for value in mean), tuple(255 * value for value in std))
+
+
+IMAGENET_SHARE = 0.875  # 224 of 256 pixels
+
+PREPROCESSINGS: dict[str, tuple[Preprocessing, float]] = {  # and the share that the crop keeps
+    "imagenet": (of_unit((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), IMAGENET_SHARE),  # torchvision, timm
+    "caffe": (Preprocessing((123.68, 116.779, 103.939), (1.0, 1.0, 1.0)), IMAGENET_SHARE),  # MSRA, keras.applications
+    "tf": (Preprocessing((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)), IMAGENET_SHARE),  # -1 to 1
+    "cifar10": (of_unit((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)), 1.0),
+    "cifar100": (of_unit((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)), 1.0),
+    "unit": (Preprocessing((0.0, 0.0, 0.0), (255.0, 255.0, 255.0)), 1.0),  # 0 to 1
+    "none": (Preprocessing((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)), 1.0),  # 0 to 255
+}
 
 
 def versions() -> dict[str, str]:
@@ -29,30 +105,47 @@ def versions() -> dict[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """The record of one training run. Accuracies are fractions."""
+    """What is known of a network. Accuracies are fractions."""
 
     network: str
-    config: dict[str, Any]  # the network's row
-    input_shape: tuple[int, int, int]
-    params: int
-    macs: int
-    recipe: dict[str, Any]
-    data: dict[str, Any]
-    class_names: tuple[str, ...]
-    preprocessing: Preprocessing
-    seed: int
-    metrics: dict[str, float]
-    versions: dict[str, str] = field(default_factory=versions)
+    config: Mapping[str, Any]  # the network's row
+    input_shape: tuple[int | None, ...]
+    weights: str | None = None  # the file or address that they came from
+    preprocessing: Preprocessing | None = None
+    class_names: tuple[str, ...] | str | None = None  # "imagenet" stands for its thousand
+    params: int | None = None
+    macs: int | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=versions)
+
+    def __post_init__(self):
+        for name in ("config", "recipe", "data"):
+            object.__setattr__(self, name, json.loads(json.dumps(getattr(self, name))))  # lists, as in a file
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"
 
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Card":
+        """Fields of later versions are passed over."""
+        record = json.loads(text)
+        known = {name: record[name] for name in (field.name for field in fields(cls)) if name in record}
+        if known.get("preprocessing"):
+            known["preprocessing"] = Preprocessing(**known["preprocessing"])
+        if isinstance(known.get("class_names"), list):
+            known["class_names"] = tuple(known["class_names"])
+        return cls(**known | {"input_shape": tuple(known["input_shape"])})
+
     def to_markdown(self) -> str:
         """One table for what is single, one for each of what has parts."""
-        record = asdict(self)
+        record = {key: value for key, value in asdict(self).items() if value not in (None, {})}
         single = {key: value for key, value in record.items() if not isinstance(value, dict)}
         parts = {key: value for key, value in record.items() if isinstance(value, dict)}
-        tables = [f"# {self.network} on {self.data['name']}", table(single)]
+        data = f" on {self.data['name']}" if "name" in self.data else ""
+        tables = [f"# {self.network}{data}", table(single)]
         tables += [f"## {key.capitalize()}\n\n{table(value)}" for key, value in parts.items()]
         return "\n\n".join(tables) + "\n"
 
@@ -71,3 +164,40 @@ def shown(value: Any) -> str:
     if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
         return ", ".join(value)
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def card(model_or_path: Any) -> Card | None:
+    """What is known of a network: its row, where its weights are from, its preprocessing and class names.
+
+    Args:
+        model_or_path: A model that this package built, or the path of a `.keras` file that such a model saved. (A model
+            that `keras.models.load_model` returns has left its card in the file.)
+
+    Returns:
+        A `keras_resnet.Card`, or None where there is none.
+
+    >>> import keras_resnet
+    >>> keras_resnet.card(keras_resnet.ResNet20(shortcut="B")).config["shortcut"]
+    'B'
+    """
+    if not isinstance(model_or_path, str | Path):
+        return getattr(model_or_path, "card", None)
+    try:
+        with zipfile.ZipFile(model_or_path) as archive:
+            return Card.from_json(archive.read(ARCHIVED)) if ARCHIVED in archive.namelist() else None
+    except (OSError, zipfile.BadZipFile, ValueError, TypeError, KeyError) as error:
+        expect(False, "path", f"a `.keras` file ({error})", str(model_or_path))
+        raise
+
+
+def attach(model: Any, known: Card) -> None:
+    """Gives the model a card, which `model.save` then writes into the `.keras` archive: plain Keras passes it over."""
+    model.card = known
+
+    def save(filepath, *args, **kwargs):
+        type(model).save(model, filepath, *args, **kwargs)
+        if zipfile.is_zipfile(filepath):
+            with zipfile.ZipFile(filepath, "a") as archive:
+                archive.writestr(ARCHIVED, model.card.to_json())
+
+    model.save = save

@@ -8,7 +8,7 @@ import keras
 from keras import layers
 
 from keras_resnet.checks import expect
-from keras_resnet.tracing import traced, walk
+from keras_resnet.tracing import replaced_calls, traced, walk
 
 TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
 COUNTED = (
@@ -116,13 +116,8 @@ def watch(model, leaves, inputs):
 
         return call_and_see
 
-    try:
-        for layer in leaves:
-            layer.call = watched(layer, layer.call)
+    with replaced_calls(leaves, watched):
         traced(model.call, inputs)
-    finally:
-        for layer in leaves:
-            layer.__dict__.pop("call", None)
     return seen
 
 

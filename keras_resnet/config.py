@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from string import ascii_lowercase
 from typing import Literal, get_args
 
-from keras_resnet.checks import (  # fmt: skip
+from keras_resnet.checks import (
     COUNT,
     FLAG,
     NUMBER,
@@ -20,14 +20,14 @@ from keras_resnet.checks import (  # fmt: skip
     one_of,
 )
 
-StemName = Literal["cifar", "imagenet", "imagenet_bare", "deep", "deep_strided"]
+StemName = Literal["cifar", "imagenet", "imagenet_bare", "imagenet_caffe", "deep", "deep_bare", "deep_strided"]
 OrderName = Literal["post", "norm_after_sum", "relu_before_sum", "relu_only", "pre", "pyramid"]
 BranchName = Literal["basic", "bottleneck"]
 ShortcutName = Literal["none", "A", "A_append", "B", "C", "D", "pyramid", "constant_scaling", "shortcut_scaling",
                        "exclusive_gating", "shortcut_only_gating", "conv", "dropout"]  # fmt: skip
 
 NARROWING = ("none", "B", "C", "D", "conv")  # the other shortcuts pad channels with zeros
-STEM_STRIDES = {"cifar": 1, "imagenet": 4, "imagenet_bare": 4, "deep": 4, "deep_strided": 4}
+STEM_STRIDES = {stem: 1 if stem == "cifar" else 4 for stem in get_args(StemName)}
 SMALLEST_SIZE = 8  # pixels
 PIXELS = at_least(SMALLEST_SIZE)
 

@@ -35,9 +35,9 @@ def norm_relu(x, name, gamma="ones"):
     return relu(norm(x, name, gamma), name)
 
 
-def max_pool(x, name):
+def max_pool(x, name, before=1):
     """3x3, stride 2, behind a relu: there a border of zeros is as good as one of minus infinity."""
-    x = layers.ZeroPadding2D(1, name=f"{name}_pool_pad")(x)
+    x = layers.ZeroPadding2D(((before, 1), (before, 1)), name=f"{name}_pool_pad")(x)
     return layers.MaxPooling2D(3, 2, name=f"{name}_pool")(x)
 
 

@@ -1,22 +1,20 @@
 """What every family's builder shares: the arguments of keras.applications, the input, the head, and the graph's use."""
 
 import re
-import zipfile
 from collections.abc import Sequence
-from io import BytesIO
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any, TypedDict
 
-import h5py
 import keras
 from keras import layers
 
+from keras_resnet.card import Card, attach, card
 from keras_resnet.checks import COUNT, FLAG, Rule, expect, expect_rule, is_integer, one_of
 from keras_resnet.layers import dropout
-from keras_resnet.tracing import traced, walk
+from keras_resnet.tracing import traced
+from keras_resnet.weights import classes_of, load, read
 
 POOLINGS = {"avg": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}
-WEIGHTS_FILES = (".weights.h5", ".keras")
 
 
 class Interface(TypedDict, total=False):
@@ -24,7 +22,7 @@ class Interface(TypedDict, total=False):
 
     classes: int | None
     input_shape: tuple[int | None, int | None, int] | None
-    weights: str | Path | None
+    weights: Any
     include_top: bool
     pooling: str | None
     classifier_activation: Any
@@ -38,22 +36,25 @@ def functional(trunk, config, *, name, classes=None, input_shape=None, weights=N
     expect(hasattr(config, "smallest_size"), "config", "a row, such as keras_resnet.NETWORKS['resnet50']", config)
     layout = keras.config.image_data_format()
     expect(layout == "channels_last", "image_data_format", "Keras' own 'channels_last'", layout)
-    classes = config.classes if classes is None else classes
+    check_top(classes, include_top, pooling, classifier_activation)
     if include_top and input_tensor is None:
         input_shape = config.input_shape if input_shape is None else input_shape
-    check_top(classes, include_top, pooling, classifier_activation)
-    saved = check_weights(weights, classes if include_top else None)
+    checkpoint = None if weights is None else read(weights, config.stages)
+    there = config.classes if checkpoint is None else classes_of(checkpoint)
+    expect(there or classes or not include_top, "weights", "a source with a classifier, or classes=..., or "
+           "include_top=False", checkpoint and checkpoint.origin)  # fmt: skip
     x = image_input(input_shape, input_tensor, config.smallest_size)
     y = trunk(x, config)
     if include_top:
         y = dropout(head_pool(name="head_pool")(y), config.head_dropout, "head")
         whole = keras.config.dtype_policy().variable_dtype  # softmax in half precision loses accuracy
-        y = layers.Dense(classes, classifier_activation, dtype=whole, name="predictions")(y)
+        y = layers.Dense(classes or there, classifier_activation, dtype=whole, name="predictions")(y)
     elif pooling:
         y = POOLINGS[pooling](name="head_pool")(y)
     model = keras.Model(one_or_all(keras.utils.get_source_inputs(x)), y, name=name)
-    if weights is not None:
-        load(model, weights, saved)
+    attach(model, Card(network=name, config=asdict(config), input_shape=tuple(x.shape[1:])))
+    if checkpoint is not None:
+        load(model, checkpoint, head=include_top and classes in (None, there))
     return model
 
 
@@ -63,7 +64,9 @@ def one_or_all(tensors):
 
 
 def check_top(classes, include_top, pooling, classifier_activation):
-    expect_rule(COUNT, "classes", classes)
+    expect_rule(
+        Rule(lambda count: count is None or COUNT.holds(count), f"None or {COUNT.expected}"), "classes", classes
+    )
     expect_rule(FLAG, "include_top", include_top)
     expect_rule(one_of(None, *POOLINGS), "pooling", pooling)
     expect_rule(ACTIVATION, "classifier_activation", classifier_activation)
@@ -100,48 +103,6 @@ def check_shape(shape, argument, smallest):
     )
     expect(holds, argument, f"(height, width, channels), a height and width of at least {smallest} pixels, below which "
            "a stage would have none, or None for any", shape)  # fmt: skip
-
-
-def check_weights(weights, classes) -> dict[str, tuple[int, ...]]:
-    """What the file holds: see `saved_shapes`."""
-    if weights is None:
-        return {}
-    is_file = isinstance(weights, str | Path) and str(weights).endswith(WEIGHTS_FILES) and Path(weights).is_file()
-    expect(is_file, "weights", f"None, or the path of a file {' or '.join(WEIGHTS_FILES)}", weights)
-    saved = saved_shapes(weights)
-    if classes is not None:
-        expect("predictions" in saved, "weights", "a file with the classifier, or include_top=False", weights)
-        found = saved["predictions"][-1]
-        expect(classes == found, "classes", f"{found}, as in {weights}, or include_top=False", classes)
-    return saved
-
-
-def load(model, weights, saved):
-    """Keras goes by the order of the layers, so that a file of another network can fit; this also goes by name."""
-    ours = {layer.name: tuple(layer.weights[0].shape) for layer in walk(model) if layer.weights}
-    spare = {"predictions"} - ours.keys()  # a network without its top takes a classifier's file
-    differing = sorted({name for name, _ in saved.items() ^ ours.items()} - spare)
-    expect(not differing, "weights", f"a file of the same network, unlike in {', '.join(differing[:5])}", weights)
-    model.load_weights(weights)
-
-
-def saved_shapes(path) -> dict[str, tuple[int, ...]]:
-    """Layer -> shape of its first variable, in a file of weights."""
-    shapes: dict[str, tuple[int, ...]] = {}
-
-    def visit(_, group):
-        if isinstance(group, h5py.Group) and "name" in group.attrs and "0" in group:
-            shapes[group.attrs["name"]] = group["0"].shape
-
-    try:
-        if Path(path).suffix == ".keras":
-            with zipfile.ZipFile(path) as archive:
-                path = BytesIO(archive.read("model.weights.h5"))
-        with h5py.File(path) as file:
-            file.visititems(visit)
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
-        expect(False, "weights", f"a file written by Keras ({error})", path)
-    return shapes
 
 
 def features(model: keras.Model, stages: Sequence[int] = (1, 2, 3, 4)) -> keras.Model:
@@ -209,4 +170,6 @@ def portable(model: keras.Model) -> keras.Model:
         model = keras.Model(one_or_all(model.inputs), model.outputs[0], name=model.name)
     copy = keras.models.clone_model(model, clone_function=stock, call_function=call, recursive=True)
     copy.set_weights(model.get_weights())
+    if known := card(model):
+        attach(copy, known)
     return copy

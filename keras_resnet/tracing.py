@@ -1,6 +1,7 @@
 """A model's layers however deep, and its shapes without computing anything."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from keras import layers
@@ -29,3 +30,16 @@ class Trace(layers.Layer):
 def traced(function: Callable, *tensors: Any) -> Any:
     """What the function returns for such Keras tensors, with all shapes known."""
     return Trace(function).compute_output_spec(*tensors)
+
+
+@contextmanager
+def replaced_calls(leaves: Iterable[layers.Layer], replacement: Callable) -> Iterator[None]:
+    """While it lasts, each layer calls `replacement(layer, its own call)`."""
+    replaced = list(leaves)
+    try:
+        for layer in replaced:
+            layer.call = replacement(layer, layer.call)
+        yield
+    finally:
+        for layer in replaced:
+            layer.__dict__.pop("call", None)

@@ -1,8 +1,8 @@
 """Every published network by its name: the rows, paper by paper, and what builds them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any, Unpack
 
 import keras
@@ -13,6 +13,7 @@ from keras_resnet.densenet import DenseNetConfig, densenet
 from keras_resnet.fractalnet import FractalNetConfig, fractalnet
 from keras_resnet.model import Interface
 from keras_resnet.resnet import resnet
+from keras_resnet.weights import implied, read
 
 Config = ResNetConfig | DenseNetConfig | FractalNetConfig
 
@@ -219,7 +220,7 @@ def build(
     *,
     classes: int | None = None,
     input_shape: tuple[int | None, int | None, int] | None = None,
-    weights: str | Path | None = None,
+    weights: Any = None,
     include_top: bool = True,
     pooling: str | None = None,
     classifier_activation: Any = "softmax",
@@ -230,10 +231,13 @@ def build(
 
     Args:
         name: One of `keras_resnet.names()`.
-        classes: Outputs of the classifier; the paper's 10 or 1,000 by default.
+        classes: Outputs of the classifier; the weights' by default, or the paper's 10 or 1,000. Another number than
+            the weights' replaces their classifier by a new one and keeps the rest.
         input_shape: (height, width, channels) of the images, where None stands for any size. By default the paper's,
-            or (None, None, 3) without the top. Images are NHWC floats, RGB.
-        weights: None, or the path of a `.weights.h5` or `.keras` file of the same network.
+            or (None, None, 3) without the top. Images are NHWC floats, RGB. One channel takes the sum of the weights'
+            kernels for red, green and blue; other numbers take them in turn, scaled to the same response.
+        weights: None, or a source that `keras_resnet.load_weights` reads. The row gets the fields that the source's
+            weights imply, such as `stride_in="1x1"` for keras.applications' ResNet-50.
         include_top: Whether pooling and classifier follow the last stage.
         pooling: Without the top: "avg" or "max" for a vector an image, None for the last stage's NHWC output.
         classifier_activation: Any Keras activation; None gives logits, always in float32.
@@ -246,17 +250,30 @@ def build(
 
     Raises:
         ValueError: Before anything is built: unknown names and fields (with the nearest ones), values out of range,
-            fields that contradict each other, images too small, weights that are no file or have other classes.
+            fields that contradict each other or the weights, images too small, weights that cannot be read. Before
+            anything is downloaded by keras.applications, and otherwise once the network is there to compare with:
+            weights of another network.
 
     >>> import keras_resnet
     >>> keras_resnet.build("resnet20", shortcut="B").count_params()
     274042
     """
-    return build_row(
-        row(name, **config_changes), name=name, classes=classes, input_shape=input_shape, weights=weights,
+    return build_named(
+        name, config_changes, name=name, classes=classes, input_shape=input_shape, weights=weights,
         include_top=include_top, pooling=pooling, classifier_activation=classifier_activation,
         input_tensor=input_tensor,
     )  # fmt: skip
+
+
+def build_named(
+    network: str, config_changes: Mapping[str, Any], *, name: str, **interface: Unpack[Interface]
+) -> keras.Model:
+    """The named row, changed as asked and as the weights imply, as a model."""
+    config = row(network, **config_changes)
+    if interface.get("weights") is not None:
+        checkpoint = interface["weights"] = read(interface["weights"], config.stages)
+        config = replace(config, **implied(checkpoint, config, config_changes))
+    return build_row(config, name=name, **interface)
 
 
 def row(name: str, **config_changes: Any) -> Config:

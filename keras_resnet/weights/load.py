@@ -1,0 +1,304 @@
+"""A checkpoint into a model, exactly, or not at all: which layer is which, and the conversions between them."""
+
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+from keras_resnet.card import IMAGENET, PREPROCESSINGS, Card, Preprocessing, attach, card
+from keras_resnet.checks import expect, expect_rule, one_of
+from keras_resnet.tracing import walk
+from keras_resnet.weights.biases import absorbed
+from keras_resnet.weights.checkpoint import Affine, Checkpoint, Norm, Other
+from keras_resnet.weights.readers import read
+from keras_resnet.weights.schemes import Scheme, recognized
+from keras_resnet.weights.structure import matched
+
+HEAD = "predictions"
+STEMS = ("stem_conv", "stem1_conv")
+KINDS = {layers.Conv2D: Affine, layers.Dense: Affine, layers.BatchNormalization: Norm}
+UNNAMED = Scheme("by structure", {}, fits=lambda layers: True, epsilon=1e-5)
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Target:
+    """A layer of ours, and what it wants."""
+
+    layer: layers.Layer
+    kind: type
+    shape: tuple[int, ...]  # of the kernel as a convolution's, or of gamma
+
+
+def targets(model: keras.Model) -> dict[str, Target]:
+    found = {}
+    for layer in walk(model):
+        if layer.weights:
+            kind = next((kind for of, kind in KINDS.items() if isinstance(layer, of)), Other)
+            expect(kind is not Other, "model", "convolutions, dense layers and batch norms", f"{layer.name}, {layer}")
+            shape = tuple(layer.weights[0].shape)
+            found[layer.name] = Target(layer, kind, (1, 1, *shape) if len(shape) == 2 else shape)
+    return found
+
+
+def load_weights(model: keras.Model, source: Any, *, channel_order: str | None = None) -> keras.Model:
+    """Loads other projects' weights, or ours, into a model, which then computes what the source's network computes.
+
+    Layers go by the source's names; where these follow no known scheme, by the order and the shapes of the
+    convolutions, dense layers and norms, and a warning says so. Nothing is loaded unless everything fits. See
+    `keras_resnet.build` for what `weights=` does besides: another number of classes or channels, the row's fields.
+
+    Args:
+        model: A network of this package, also a loaded one. Changed in place, with its card.
+        source: "imagenet" (keras.applications' own weights, of the networks that it shares with us), "hf://owner/repo"
+            on the Hugging Face hub, a Keras model, or the path of a file: torch's `.pth`, `.pt`, `.th`, `.tar` or
+            `.bin`, `.safetensors`, `.caffemodel`, `.weights.h5`, `.keras`.
+        channel_order: "BGR" where the source's network reads blue, green, red: its first kernel is turned, ours reads
+            RGB. By default what the source's project does: Caffe's and keras.applications' ResNets read BGR.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: Where the source cannot be read, tensors are missing, left over or of another shape, or the weights
+            imply another network, such as a stride in the 3x3 instead of the 1x1. The model is then as it was.
+
+    >>> import keras_resnet
+    >>> model = keras_resnet.ResNet20()
+    >>> copy = keras_resnet.load_weights(keras_resnet.ResNet20(), model)
+    """
+    expect_rule(one_of(None, "RGB", "BGR"), "channel_order", channel_order)
+    checkpoint = read(source, blocks(model))
+    load(model, checkpoint, head=HEAD in targets(model), channel_order=channel_order)
+    return model
+
+
+def blocks(model: keras.Model) -> tuple[int, ...]:
+    """Of every stage."""
+    found = {match.groups() for layer in walk(model) if (match := re.match(r"stage(\d+)_block(\d+)_", layer.name))}
+    stages = [int(stage) for stage, _ in found]
+    return tuple(stages.count(stage) for stage in sorted(set(stages)))
+
+
+def load(model: keras.Model, checkpoint: Checkpoint, *, head: bool, channel_order: str | None = None) -> None:
+    """Everything that can fail comes before the first assignment; without `head` ours stays as it is."""
+    scheme, ours = recognized(checkpoint), targets(model)
+    wanted = {name: target for name, target in ours.items() if head or name != HEAD}
+    names = paired(wanted, scheme, checkpoint)
+    refuse_contradictions(model, scheme, checkpoint)
+    compare(wanted, names, scheme, checkpoint)
+    if checkpoint.download:
+        checkpoint = checkpoint.download()
+    scheme = scheme or UNNAMED
+    bgr = scheme.bgr if channel_order is None else channel_order == "BGR"
+    found = {name: checkpoint.layers[theirs] for name, theirs in names.items()}
+    values = converted(model, wanted, found, scheme, bgr)
+    for name, arrays in values.items():
+        wanted[name].layer.set_weights(arrays)
+    describe(model, checkpoint, scheme, head)
+
+
+def paired(wanted: Mapping[str, Target], scheme: Scheme | None, checkpoint: Checkpoint) -> dict[str, str]:
+    """Our name -> the source's."""
+    if scheme:
+        return {name: scheme.of(name, checkpoint.layers) for name in wanted}
+    names = matched({name: (target.kind, target.shape) for name, target in wanted.items()}, checkpoint, HEAD in wanted)
+    warnings.warn(
+        f"The names in {checkpoint.origin} follow no known scheme: layers were matched by their order and shapes. "
+        "Whether both networks stride, pad and add alike cannot be seen from them: compare outputs.",
+        stacklevel=2,
+    )
+    return names
+
+
+# What does not fit
+
+
+def compare(wanted, names, scheme, checkpoint):
+    """Raises an error with all that is missing, left over, or of another kind or shape, by both names."""
+    layers_there = checkpoint.layers
+    missing = [name for name, theirs in names.items() if theirs not in layers_there]
+    unlike = [name for name, theirs in names.items()
+              if name not in missing and not fits(wanted[name], layers_there[theirs], name in STEMS)]  # fmt: skip
+    spare = {scheme.of(HEAD, layers_there)} if scheme and HEAD not in wanted else set()
+    left = [theirs for theirs in layers_there if theirs not in {*names.values(), *spare}] if scheme else []
+    complaints = {
+        "missing": [f"{name} ({names[name] or 'without a name there'})" for name in missing],
+        "left over": left,
+        "of another shape": [
+            f"{name} {wanted[name].shape} ({names[name]} {layers_there[names[name]].shape})" for name in unlike
+        ],
+    }
+    found = "; ".join(f"{what}: {shortened(which)}" for what, which in complaints.items() if which)
+    by = f" under the names of {scheme.title}" if scheme and scheme.names else ""
+    hint = f". {scheme.hint}" if scheme and scheme.hint else ""
+    expect(not found, "weights", f"weights of this network{by}; {found}{hint}", checkpoint.origin)
+
+
+def fits(target: Target, layer: Any, stem: bool) -> bool:
+    """A stem may have another number of channels."""
+    if not isinstance(layer, target.kind):
+        return False
+    ours, theirs = (shape[:2] + shape[3:] if stem else shape for shape in (target.shape, layer.shape))
+    return ours == theirs
+
+
+def shortened(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def refuse_contradictions(model, scheme, checkpoint):
+    implied, is_ours = scheme.implies(checkpoint) if scheme else {}, traits(model)
+    for field, value in implied.items():
+        found = is_ours.get(field, value)
+        expect(found == value, field, f"{value!r}, which the weights of {checkpoint.origin} imply", found)
+
+
+def traits(model: keras.Model) -> dict[str, str]:
+    """The fields of its row that a model's weights do not show, as far as its layers do."""
+    found = {layer.name: layer for layer in walk(model)}
+    return {
+        field: value
+        for field, of in {"stem": stem_of, "shortcut": shortcut_of, "stride_in": stride_of}.items()
+        if (value := of(found)) is not None
+    }
+
+
+def stem_of(found):
+    deep, pool, border = "stem1_conv" in found, found.get("stem_pool"), found.get("stem_pool_pad")
+    if "stem4_conv" in found:
+        return "deep_strided"
+    if not pool:
+        return "cifar"
+    if not border:
+        return "deep_bare" if deep else "imagenet_bare"
+    return "deep" if deep else "imagenet" if border.padding[0][0] else "imagenet_caffe"
+
+
+def shortcut_of(found):
+    """None where a network has no block that changes its shape."""
+    names = [name for name in found if re.match(r"stage\d+_block\d+_skip_", name)]
+    changing = re.compile(r"stage1_block1_.*|stage\d+_block1_.*")
+    if any(name.endswith("_conv") for name in names):
+        pooled = any(name.endswith("_pool") for name in names)
+        everywhere = any(not changing.match(name) for name in names)
+        return "D" if pooled else "C" if everywhere else "B"
+    pads = [found[name].padding[1] for name in names if name.endswith("_pad")]
+    if pads:
+        pooled = any(found[name].pool_size != (1, 1) for name in names if name.endswith("_pool"))
+        return "pyramid" if pooled else "A" if any(before for before, _ in pads) else "A_append"
+    return None if any(name.endswith("_sum") for name in found) else "none"
+
+
+def stride_of(found):
+    first = found.get("stage2_block1_a1_conv")
+    if first is None or first.kernel_size != (1, 1):
+        return None
+    return "3x3" if first.strides == (1, 1) else "1x1"
+
+
+# From the source's arrays to ours
+
+
+def converted(model, wanted, found, scheme, bgr) -> dict[str, list[np.ndarray]]:
+    """Our layer -> its arrays."""
+    biases = {name: layer.bias for name, layer in found.items()
+              if isinstance(layer, Affine) and layer.bias is not None and not wanted[name].layer.use_bias}  # fmt: skip
+    offsets = absorbed(model, biases)
+    return {
+        name: norm_arrays(wanted[name].layer, layer, offsets.get(name, 0), scheme.epsilon)
+        if isinstance(layer, Norm)
+        else affine_arrays(wanted[name], layer, bgr and name in STEMS)
+        for name, layer in found.items()
+    }
+
+
+def affine_arrays(target: Target, source: Affine, reversed_channels: bool) -> list[np.ndarray]:
+    kernel = source.kernel[:, :, ::-1] if reversed_channels else source.kernel
+    kernel = to_channels(kernel, target.shape[2]).reshape(target.layer.weights[0].shape)
+    if not target.layer.use_bias:
+        return [kernel]
+    return [kernel, np.zeros(target.shape[-1], "float32") if source.bias is None else source.bias]
+
+
+def to_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
+    """As timm: one channel takes the sum of all, more take them in turn, scaled to the same response."""
+    there = kernel.shape[2]
+    if channels == there:
+        return kernel
+    if channels == 1:
+        return kernel.sum(2, keepdims=True)
+    return kernel[:, :, np.arange(channels) % there] * (there / channels)
+
+
+def norm_arrays(layer, source: Norm, offset, scheme_epsilon) -> list[np.ndarray]:
+    """Another epsilon goes into gamma, exactly: gamma sqrt((variance + ours) / (variance + theirs))."""
+    gamma, epsilon = source.gamma, source.epsilon or scheme_epsilon or layer.epsilon
+    if epsilon != layer.epsilon:
+        variance = source.variance.astype("float64")
+        gamma = (gamma * np.sqrt((variance + layer.epsilon) / (variance + epsilon))).astype("float32")
+    return [gamma, source.beta, (source.mean - offset).astype("float32"), source.variance]
+
+
+# What else the source tells
+
+
+def implied(checkpoint: Checkpoint, config: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that a residual network's row must have for these weights; those `given` must agree.
+
+    A plain network stays plain: no weights imply shortcuts.
+    """
+    scheme = recognized(checkpoint)
+    if scheme is None or not hasattr(config, "stride_in"):
+        return {}
+    fields = scheme.implies(checkpoint)
+    for field, value in fields.items():
+        found = given.get(field, value)
+        expect(found == value, field, f"{value!r}, which the weights of {checkpoint.origin} imply", found)
+    return {field: value for field, value in fields.items() if field != "shortcut" or config.shortcut != "none"}
+
+
+def classes_of(checkpoint: Checkpoint) -> int | None:
+    """Outputs of the source's classifier."""
+    if scheme := recognized(checkpoint):
+        head = checkpoint.layers.get(scheme.of(HEAD, checkpoint.layers))
+    else:
+        head = next((layer for layer in reversed(list(checkpoint.layers.values())) if isinstance(layer, Affine)), None)
+    return head.shape[-1] if isinstance(head, Affine) and head.shape[:2] == (1, 1) else None
+
+
+def describe(model: keras.Model, checkpoint: Checkpoint, scheme: Scheme, head: bool) -> None:
+    """The model's card says where the weights are from, how they read images, and what their classes are."""
+    known = card(model) or Card(network=model.name, config={}, input_shape=model.input_shape[1:])
+    if checkpoint.card and head:
+        history = ("data", "metrics", "recipe", "seed", "versions")
+        known = replace(known, **{name: getattr(checkpoint.card, name) for name in history})
+    usual, names = what_is_usual(checkpoint, scheme)
+    preprocessing, share = checkpoint.preprocessing or usual
+    attach(model, replace(
+        known,
+        weights=checkpoint.origin,
+        preprocessing=preprocessing and for_input(preprocessing, share, known.input_shape),
+        class_names=(checkpoint.class_names or names) if head else None,
+    ))  # fmt: skip
+
+
+def what_is_usual(checkpoint: Checkpoint, scheme: Scheme) -> tuple[tuple[Preprocessing | None, float], Any]:
+    """Preprocessing and class names of a scheme's weights for ImageNet, or for its only data."""
+    names = {1000: IMAGENET, len(scheme.only_data): scheme.only_data}.get(classes_of(checkpoint) or -1)
+    if scheme.preprocessing is None or names is None:
+        return (None, 1.0), None
+    preprocessing, share = PREPROCESSINGS[scheme.preprocessing]
+    return (preprocessing, 1.0 if scheme.only_data else share), names
+
+
+def for_input(preprocessing: Preprocessing, share: float, input_shape: tuple) -> Preprocessing:
+    height, width, channels = input_shape
+    adapted = preprocessing.channels(channels)
+    return adapted.sized(height, width, share) if height and width else adapted

@@ -1,0 +1,255 @@
+"""From a path, an address or a model to a checkpoint: a reader for every format."""
+
+import json
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NoReturn
+
+import h5py
+import keras
+import numpy as np
+
+from keras_resnet.card import IMAGENET, Card, card, of_unit
+from keras_resnet.checks import ArgumentError, expect
+from keras_resnet.tracing import walk
+from keras_resnet.weights.caffe import read_caffemodel
+from keras_resnet.weights.checkpoint import Affine, Checkpoint, Layer, Norm, Other
+
+HUB = "hf://"
+
+
+def read(source: Any, stages: Sequence[Any]) -> Checkpoint:
+    """The checkpoint of a file, an address or a Keras model; a row's stages choose among keras.applications'."""
+    if isinstance(source, Checkpoint):
+        return source
+    if isinstance(source, keras.Model):
+        return read_keras_model(source)
+    expect(isinstance(source, str | Path), "weights", f"None, {EXPECTED}", source)
+    if source == IMAGENET:
+        return read_applications(tuple(stage if isinstance(stage, int) else len(stage) for stage in stages))
+    if str(source).startswith(HUB):
+        return read_hub(str(source))
+    reader = next((reader for suffix, reader in FORMATS.items() if str(source).endswith(suffix)), None)
+    if reader is None or not Path(source).is_file():
+        raise ArgumentError(
+            f"Invalid value for argument `weights`. Expected None, {EXPECTED}, that exists. "
+            f"Received: weights={str(source)!r}"
+        )
+    return reader(Path(source))
+
+
+# torch's state dicts, in its own files and in safetensors
+
+
+def read_torch(path: Path) -> Checkpoint:
+    """Only tensors and plain containers are unpickled: a file that would run code is refused."""
+    needs("torch", "torch", path)
+    import torch
+
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever the unpickler and the archive raise on a file that is none
+        unreadable(path, "torch", error)
+    state = state_dict(loaded)
+    tensors = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
+    expect(tensors, "weights", "a file with a state dict, bare or under 'state_dict', 'model' or 'net'", str(path))
+    return Checkpoint(
+        str(path), torch_layers({name: value.detach().float().numpy() for name, value in tensors.items()})
+    )
+
+
+def state_dict(loaded: Any) -> Mapping[str, Any]:
+    for key in ("state_dict", "model", "net"):
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
+            loaded = loaded[key]
+    return loaded if isinstance(loaded, Mapping) else {}
+
+
+def read_safetensors(path: Path) -> Checkpoint:
+    needs("safetensors", "hub", path)
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            tensors = {name: file.get_tensor(name).astype("float32") for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, TypeError, ValueError, OSError) as error:  # a TypeError: numpy has no bfloat16
+        unreadable(path, "safetensors", error)
+    return Checkpoint(str(path), torch_layers(tensors), ordered=False)
+
+
+def torch_layers(tensors: Mapping[str, np.ndarray]) -> dict[str, Layer]:
+    """`layer1.0.bn1.weight`, with or without `module.` before it, is the `weight` of layer `layer1.0.bn1`."""
+    grouped: dict[str, dict[str, np.ndarray]] = {}
+    for name, value in tensors.items():
+        layer, _, parameter = name.removeprefix("module.").rpartition(".")
+        grouped.setdefault(layer, {})[parameter] = value
+    return {name: torch_layer(parameters) for name, parameters in grouped.items()}
+
+
+def torch_layer(parameters: dict[str, np.ndarray]) -> Layer:
+    """OIHW becomes HWIO, and a matrix is transposed."""
+    shapes = {name: value.shape for name, value in parameters.items() if name != "num_batches_tracked"}
+    weight, bias = parameters.get("weight"), parameters.get("bias")
+    if weight is not None and weight.ndim in (2, 4) and shapes.keys() <= {"weight", "bias"}:
+        return Affine(np.transpose(weight.reshape(*weight.shape, *[1] * (4 - weight.ndim)), (2, 3, 1, 0)), bias)
+    if shapes.keys() - {"weight", "bias"} == {"running_mean", "running_var"}:
+        mean, variance = parameters["running_mean"], parameters["running_var"]
+        gamma = np.ones_like(mean) if weight is None else weight
+        return Norm(gamma, np.zeros_like(mean) if bias is None else bias, mean, variance)
+    return Other(shapes)
+
+
+# Keras' files and models
+
+
+def read_keras(path: Path) -> Checkpoint:
+    """`.weights.h5`, or the same inside a `.keras` archive."""
+    found: dict[str, Layer] = {}
+
+    def visit(where, group):
+        if isinstance(group, h5py.Group) and "name" in group.attrs and "0" in group and where.startswith("layers/"):
+            found[group.attrs["name"]] = keras_layer([group[str(index)][()] for index in range(len(group))])
+
+    try:
+        file: Any = path
+        if path.suffix == ".keras":
+            with zipfile.ZipFile(path) as archive:
+                file = BytesIO(archive.read("model.weights.h5"))
+        with h5py.File(file) as opened:
+            opened.visititems(visit)
+    except (OSError, KeyError, RuntimeError, ValueError, zipfile.BadZipFile) as error:
+        unreadable(path, "Keras", error)
+    return ours(Checkpoint(str(path), found, ordered=False), card(path) if path.suffix == ".keras" else None)
+
+
+def read_keras_model(model: keras.Model) -> Checkpoint:
+    weighted = {layer.name: layer for layer in walk(model) if layer.weights}
+    found = {name: keras_layer([np.array(v) for v in layer.weights], layer) for name, layer in weighted.items()}
+    return ours(Checkpoint(f"the model {model.name}", found), card(model))
+
+
+def ours(checkpoint: Checkpoint, known: Card | None) -> Checkpoint:
+    """With what the card of a network of ours tells."""
+    if known is None:
+        return checkpoint
+    done = known.preprocessing
+    return replace(checkpoint, card=known, preprocessing=(done, done.share) if done else None,
+                   class_names=known.class_names)  # fmt: skip
+
+
+def keras_layer(arrays: list[np.ndarray], layer: Any = None) -> Layer:
+    dimensions = [array.ndim for array in arrays]
+    if dimensions in ([2], [2, 1], [4], [4, 1]):
+        kernel, bias = arrays[0], arrays[1] if len(arrays) == 2 else None
+        strides = getattr(layer, "strides", None)
+        return Affine(kernel.reshape(*[1] * (4 - kernel.ndim), *kernel.shape), bias, strides and strides[0])
+    if dimensions == [1] * 4:
+        gamma, beta, mean, variance = arrays
+        return Norm(gamma, beta, mean, variance, getattr(layer, "epsilon", None))
+    return Other({str(index): array.shape for index, array in enumerate(arrays)})
+
+
+# The Hugging Face hub
+
+
+def read_hub(address: str) -> Checkpoint:
+    """timm's repositories: safetensors first, and what config.json says of preprocessing and classes."""
+    repository, _, revision = address.removeprefix(HUB).partition("@")
+    owner, _, name = repository.partition("/")
+    expect(owner and name and "/" not in name, "weights", "hf://owner/repo or hf://owner/repo@revision", address)
+    needs("huggingface_hub", "hub", address)
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+
+    def fetched(file: str) -> Path:
+        return Path(hf_hub_download(repository, file, revision=revision or None))
+
+    try:
+        config = json.loads(fetched("config.json").read_text())
+        try:
+            checkpoint = read_safetensors(fetched("model.safetensors"))
+        except LocalEntryNotFoundError:  # a kind of the next one: the hub cannot be reached
+            raise
+        except EntryNotFoundError:
+            checkpoint = read_torch(fetched("pytorch_model.bin"))
+    except (EntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
+        if isinstance(error, ArgumentError):
+            raise
+        unreadable(address, "timm", error)
+    return replace(checkpoint, origin=address, **told(config))
+
+
+def told(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Preprocessing and class names in a config.json of timm's."""
+    config = {**config, **config.get("pretrained_cfg", {})}
+    found: dict[str, Any] = {}
+    if "mean" in config and "std" in config:
+        normalization = of_unit(config["mean"], config["std"])
+        interpolation = config.get("interpolation", "bilinear")
+        found["preprocessing"] = (
+            replace(normalization, interpolation=interpolation),
+            config.get("crop_pct", 1.0),
+        )
+    if "label_names" in config:
+        found["class_names"] = tuple(config["label_names"])
+    elif config.get("num_classes") == 1000:
+        found["class_names"] = IMAGENET
+    return found
+
+
+# keras.applications
+
+
+def read_applications(blocks: tuple[int, ...]) -> Checkpoint:
+    """Names and shapes; Keras downloads the weights, or finds them in its cache, once these have been found to fit."""
+    expect(
+        blocks in APPLICATIONS,
+        "weights",
+        f"another source: keras.applications has only {', '.join(APPLICATIONS.values())}",
+        "imagenet",
+    )
+    builder = getattr(keras.applications, APPLICATIONS[blocks])
+    return replace(read_keras_model(builder(weights=None)), origin=f"keras.applications.{builder.__name__}",
+                   download=lambda: read_keras_model(builder(weights="imagenet")))  # fmt: skip
+
+
+APPLICATIONS: dict[
+    tuple[int, ...], str
+] = {  # blocks a stage: the network of keras.applications that is also one of ours
+    (3, 4, 6, 3): "ResNet50",
+    (3, 4, 23, 3): "ResNet101",
+    (3, 8, 36, 3): "ResNet152",
+    (6, 12, 24, 16): "DenseNet121",
+    (6, 12, 32, 32): "DenseNet169",
+    (6, 12, 48, 32): "DenseNet201",
+}
+
+
+# What all readers share
+
+
+def needs(module: str, extra: str, source: object) -> None:
+    expect(find_spec(module), "weights", f"the library {module}, as in keras-resnet-zoo[{extra}], to read it with",
+           str(source))  # fmt: skip
+
+
+def unreadable(source: object, writer: str, error: Exception) -> NoReturn:
+    reason = str(error).strip().partition("\n")[0] or type(error).__name__
+    raise ArgumentError(
+        f"Invalid value for argument `weights`. Expected what {writer} wrote ({reason}). "
+        f"Received: weights={str(source)!r}"
+    ) from error
+
+
+FORMATS: dict[str, Callable[[Path], Checkpoint]] = {
+    ".weights.h5": read_keras,
+    ".keras": read_keras,
+    ".safetensors": read_safetensors,
+    ".caffemodel": read_caffemodel,
+    **dict.fromkeys((".pth", ".pt", ".th", ".tar", ".bin"), read_torch),
+}
+EXPECTED = f"'{IMAGENET}', hf://owner/repo, a Keras model, or a file {', '.join(FORMATS)}"

@@ -1,0 +1,325 @@
+"""How other projects name the layers of our networks, what else their weights imply, and how they are told apart."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from keras_resnet.checks import expect
+from keras_resnet.weights.checkpoint import Affine, Checkpoint, Layer
+
+Layers = Mapping[str, Layer]
+
+
+class Number(int):
+    """In a template: `{s}` as it is, `{s:-1}` and `{s:+1}` with that added, `{s:a}` as a letter."""
+
+    def __format__(self, spec):
+        return chr(ord("a") - 1 + self) if spec == "a" else str(self + int(spec or 0))
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """One project's names. Keys and values of `names` are templates of s(tage), b(lock), i(ndex in the branch), from 1.
+
+    Where a name has several templates, the source has one of them.
+    """
+
+    title: str
+    names: Mapping[str, tuple[str, ...]]
+    fits: Callable[[Layers], bool]  # whether a source's names are these
+    implies: Callable[[Checkpoint], dict[str, Any]] = lambda checkpoint: {}  # fields of the row
+    hint: str = ""  # for those whose network it does not fit
+    epsilon: float | None = None  # of the norms, where the format does not tell; None is that of the model
+    bgr: bool = False  # whether the network reads blue, green, red
+    preprocessing: str | None = None  # what its weights for ImageNet were trained with
+    only_data: tuple[str, ...] = ()  # the class names of its only data set, trained with that preprocessing too
+
+    def candidates(self, name: str) -> list[str]:
+        """The source's possible names of a layer of ours."""
+        if not self.names:
+            return [name]
+        found = ((re.fullmatch(re.sub(r"\{(\w)\}", r"(?P<\1>\\d+)", ours), name), theirs)
+                 for ours, theirs in self.names.items())  # fmt: skip
+        return [template.format(**{key: Number(value) for key, value in match.groupdict().items()})
+                for match, templates in found if match for template in templates]  # fmt: skip
+
+    def of(self, name: str, layers: Layers) -> str:
+        """The source's name of a layer of ours: the first candidate that is there with its kind, or else the first."""
+        wanted = kind(name)
+        candidates = self.candidates(name)
+        there = [candidate for candidate in candidates if candidate in layers]
+        right = [candidate for candidate in there if (type(layers[candidate]) is Affine) == (wanted is Affine)]
+        return next(iter(right or there or candidates), "")
+
+
+def kind(name: str) -> Any:
+    return None if name.endswith("_norm") else Affine
+
+
+def named(layers: Layers, pattern: str) -> bool:
+    return any(re.fullmatch(pattern, name) for name in layers)
+
+
+def kernel_size(layers: Layers, name: str) -> int | None:
+    layer = layers.get(name)
+    return layer.kernel.shape[0] if isinstance(layer, Affine) else None
+
+
+# torch
+
+
+def projections(layers: Layers, changed: str, unchanged: str, pooled: str = "-") -> dict[str, Any]:
+    """The shortcut that a source's names show: none of it where only options without parameters are."""
+    if named(layers, pooled):
+        return {"shortcut": "D"}
+    if named(layers, unchanged):
+        return {"shortcut": "C"}
+    return {"shortcut": "B"} if named(layers, changed) else {}
+
+
+def implied_by_torchvision(checkpoint):
+    layers = checkpoint.layers
+    if "conv1.0" in layers:
+        stem = "deep_strided" if "maxpool.0" in layers else "deep"
+    else:
+        stem = "cifar" if kernel_size(layers, "conv1") == 3 else "imagenet"
+    block = r"layer\d\.{}\.downsample\.{}"
+    return {"stem": stem, "stride_in": "3x3"} | projections(
+        layers, block.format(r"\d+", 0), block.format(r"[1-9]\d*", r"\d"), block.format(0, 2)
+    )
+
+
+def implied_by_akamaster(checkpoint):
+    block = r"layer\d\.{}\.shortcut\.0"
+    found = projections(checkpoint.layers, block.format(r"\d+"), block.format(r"[1-9]\d*"))
+    return {"stem": "cifar", "stride_in": "3x3", "shortcut": "A"} | found
+
+
+def implied_by_timm_v2(checkpoint):
+    layers = checkpoint.layers
+    if "stem.conv1" in layers:
+        return {"stem": "deep_bare", "stride_in": "3x3", "shortcut": "D"}
+    stem = "cifar" if kernel_size(layers, "stem.conv") == 3 else "imagenet_bare"
+    return {"stem": stem, "stride_in": "3x3", "shortcut": "B"}
+
+
+def implied_by_wide(checkpoint):
+    return {"stem": "cifar", "shortcut": "B"}
+
+
+TORCH_BLOCK = {
+    "stage{s}_block{b}_a{i}_conv": ("layer{s}.{b:-1}.conv{i}",),
+    "stage{s}_block{b}_a{i}_norm": ("layer{s}.{b:-1}.bn{i}",),
+}
+CIFAR_TORCH = {
+    "stem_conv": ("conv1",),
+    "stem_norm": ("bn1",),
+    **TORCH_BLOCK,
+    "stage{s}_block{b}_skip_conv": ("layer{s}.{b:-1}.shortcut.0",),
+    "stage{s}_block{b}_skip_norm": ("layer{s}.{b:-1}.shortcut.1",),
+    "predictions": ("linear",),
+}
+
+
+def is_post(layers: Layers) -> bool:
+    """Blocks that begin with a convolution: the stem's norm has the stem's channels, the head's would have others."""
+    stem = layers.get("conv1", layers.get("conv1.6"))
+    norm = layers.get("bn1")
+    return "layer1.0.bn1" in layers and stem is not None and norm is not None and stem.shape[-1:] == norm.shape
+
+
+def dense_layer(name: str) -> tuple[str, ...]:
+    """torchvision's older files have a dot before the number."""
+    start, number = name.split("{")
+    return tuple(f"features.denseblock{{s}}.denselayer{{b}}.{start}{dot}{{{number}" for dot in ("", "."))
+
+
+# Caffe and keras.applications
+
+
+def caffe_layer(kind: str, end: str) -> tuple[str, ...]:
+    """`res4b_branch2a` of 50 layers, `res4b1_branch2a` of 101 and 152."""
+    return f"{kind}{{s:+1}}{{b:a}}_branch{end}", f"{kind}{{s:+1}}b{{b:-1}}_branch{end}"
+
+
+def implied_by_caffe(checkpoint):
+    pad, strided = checkpoint.pool_pad, checkpoint.layers.get("res3a_branch2a")
+    expect(pad in (None, 0), "weights", "a first pool without padding, as in the published networks: Caffe rounds the "
+           "size up, which no other padding can equal", f"{checkpoint.origin} with a padding of {pad}")  # fmt: skip
+    in_1x1 = strided is None or (strided.shape[0] == 1 and strided.stride != 1)
+    return {"stem": "imagenet_caffe", "stride_in": "1x1" if in_1x1 else "3x3", "shortcut": "B"}
+
+
+def implied_by_applications(checkpoint):
+    return {"stem": "imagenet", "stride_in": "1x1", "shortcut": "B"}
+
+
+V2 = (
+    "keras.applications' V2 networks are others than the published ones (they stride in a stage's last block, convolve "
+    "with biases, and pad signed values with zeros before the first pool): take hf://timm/resnetv2_50.a1h_in1k"
+)
+
+
+def refused(checkpoint):
+    expect(False, "weights", V2, checkpoint.origin)
+
+
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+SCHEMES: tuple[Scheme, ...] = (
+    Scheme(
+        title="keras_resnet",
+        names={},
+        fits=lambda layers: named(layers, "stem_conv|stem1_conv|stage1_column1_1_conv"),
+    ),
+    Scheme(
+        title="torchvision and timm: ResNet, ResNeXt, wide, SE, ResNet-D, ResNet-RS",
+        names={
+            "stem1_conv": ("conv1.0",),
+            "stem1_norm": ("conv1.1",),
+            "stem2_conv": ("conv1.3",),
+            "stem2_norm": ("conv1.4",),
+            "stem3_conv": ("conv1.6",),
+            "stem3_norm": ("bn1",),
+            "stem4_conv": ("maxpool.0",),
+            "stem4_norm": ("maxpool.1",),
+            "stem_conv": ("conv1",),
+            "stem_norm": ("bn1",),
+            **TORCH_BLOCK,
+            "stage{s}_block{b}_a_se_squeeze": ("layer{s}.{b:-1}.se.fc1",),
+            "stage{s}_block{b}_a_se_excite": ("layer{s}.{b:-1}.se.fc2",),
+            "stage{s}_block{b}_skip_conv": ("layer{s}.{b:-1}.downsample.0", "layer{s}.{b:-1}.downsample.1"),
+            "stage{s}_block{b}_skip_norm": ("layer{s}.{b:-1}.downsample.1", "layer{s}.{b:-1}.downsample.2"),
+            "predictions": ("fc",),
+        },
+        fits=lambda layers: is_post(layers) and not named(layers, r"linear|.*\.shortcut\.0"),
+        implies=implied_by_torchvision,
+        epsilon=1e-5,
+        preprocessing="imagenet",
+    ),
+    Scheme(
+        title="timm: resnetv2 (pre-activation)",
+        names={
+            "stem_conv": ("stem.conv",),
+            "stem{i}_conv": ("stem.conv{i}",),
+            "stem{i}_norm": ("stem.norm{i}",),
+            "stage{s}_block{b}_a{i}_conv": ("stages.{s:-1}.blocks.{b:-1}.conv{i}",),
+            "stage{s}_block{b}_a{i}_norm": ("stages.{s:-1}.blocks.{b:-1}.norm{i:+1}",),
+            "stage{s}_block{b}_skip_conv": ("stages.{s:-1}.blocks.{b:-1}.downsample.conv",),
+            "head_norm": ("norm",),
+            "predictions": ("head.fc",),
+        },
+        fits=lambda layers: "stages.0.blocks.0.norm1" in layers,
+        implies=implied_by_timm_v2,
+        epsilon=1e-5,
+    ),
+    Scheme(
+        title="torchvision and timm: DenseNet",
+        names={
+            "stem_conv": ("features.conv0",),
+            "stem_norm": ("features.norm0",),
+            "stage{s}_block{b}_a{i}_conv": dense_layer("conv{i}"),
+            "stage{s}_block{b}_a{i}_norm": dense_layer("norm{i:+1}"),
+            "stage{s}_in_conv": ("features.transition{s:-1}.conv",),
+            "stage{s}_in_norm": ("features.transition{s:-1}.norm",),
+            "head_norm": ("features.norm5", "features.norm_final"),
+            "predictions": ("classifier",),
+        },
+        fits=lambda layers: named(layers, r"features\.denseblock1\.denselayer1\.conv\.?1"),
+        epsilon=1e-5,
+        preprocessing="imagenet",
+    ),
+    Scheme(
+        title="akamaster/pytorch_resnet_cifar10",
+        names=CIFAR_TORCH,
+        fits=lambda layers: is_post(layers) and "layer4.0.conv1" not in layers,
+        implies=implied_by_akamaster,
+        epsilon=1e-5,
+        preprocessing="imagenet",
+        only_data=CIFAR10,
+    ),
+    Scheme(
+        title="kuangliu/pytorch-cifar: ResNet",
+        names=CIFAR_TORCH,
+        fits=is_post,
+        implies=implied_by_akamaster,
+        epsilon=1e-5,
+    ),
+    Scheme(
+        title="xternalz/WideResNet-pytorch and its kin: wide ResNet",
+        names={
+            "stem_conv": ("conv1",),
+            "stage{s}_block{b}_a{i}_conv": ("block{s}.layer.{b:-1}.conv{i}",),
+            "stage{s}_block{b}_a{i}_norm": ("block{s}.layer.{b:-1}.bn{i:+1}",),
+            "stage{s}_block{b}_skip_conv": ("block{s}.layer.{b:-1}.convShortcut",),
+            "head_norm": ("bn1",),
+            "predictions": ("fc",),
+        },
+        fits=lambda layers: "block1.layer.0.conv1" in layers,
+        implies=implied_by_wide,
+        epsilon=1e-5,
+    ),
+    Scheme(
+        title="Caffe: ResNet",
+        names={
+            "stem_conv": ("conv1",),
+            "stem_norm": ("bn_conv1",),
+            "stage{s}_block{b}_a{i}_conv": caffe_layer("res", "2{i:a}"),
+            "stage{s}_block{b}_a{i}_norm": caffe_layer("bn", "2{i:a}"),
+            "stage{s}_block{b}_skip_conv": caffe_layer("res", "1"),
+            "stage{s}_block{b}_skip_norm": caffe_layer("bn", "1"),
+            "predictions": ("fc1000", "fc"),
+        },
+        fits=lambda layers: "res2a_branch2a" in layers,
+        implies=implied_by_caffe,
+        epsilon=1e-5,
+        bgr=True,
+        preprocessing="caffe",
+    ),
+    Scheme(
+        title="keras.applications: ResNetV2",
+        names={},
+        fits=lambda layers: "conv2_block1_preact_bn" in layers,
+        implies=refused,
+    ),
+    Scheme(
+        title="keras.applications: ResNet",
+        names={
+            "stem_conv": ("conv1_conv",),
+            "stem_norm": ("conv1_bn",),
+            "stage{s}_block{b}_a{i}_conv": ("conv{s:+1}_block{b}_{i}_conv",),
+            "stage{s}_block{b}_a{i}_norm": ("conv{s:+1}_block{b}_{i}_bn",),
+            "stage{s}_block{b}_skip_conv": ("conv{s:+1}_block{b}_0_conv",),
+            "stage{s}_block{b}_skip_norm": ("conv{s:+1}_block{b}_0_bn",),
+            "predictions": ("predictions",),
+        },
+        fits=lambda layers: "conv2_block1_3_bn" in layers,
+        hint=V2,
+        implies=implied_by_applications,
+        epsilon=1.001e-5,
+        bgr=True,
+        preprocessing="caffe",
+    ),
+    Scheme(
+        title="keras.applications: DenseNet",
+        names={
+            "stem_conv": ("conv1_conv",),
+            "stem_norm": ("conv1_bn",),
+            "stage{s}_block{b}_a{i}_conv": ("conv{s:+1}_block{b}_{i}_conv",),
+            "stage{s}_block{b}_a{i}_norm": ("conv{s:+1}_block{b}_{i}_bn",),
+            "stage{s}_in_conv": ("pool{s}_conv",),
+            "stage{s}_in_norm": ("pool{s}_bn",),
+            "head_norm": ("bn",),
+            "predictions": ("predictions",),
+        },
+        fits=lambda layers: "conv2_block1_0_bn" in layers and "pool2_conv" in layers,
+        epsilon=1.001e-5,
+        preprocessing="imagenet",
+    ),
+)
+
+
+def recognized(checkpoint: Checkpoint) -> Scheme | None:
+    """The first scheme that fits the names."""
+    return next((scheme for scheme in SCHEMES if scheme.fits(checkpoint.layers)), None)
