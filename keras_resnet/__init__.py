@@ -4,31 +4,42 @@ from keras_resnet import applications
 from keras_resnet._version import __version__
 from keras_resnet.applications import *  # noqa: F403
 from keras_resnet.blocks import ORDERS, SHORTCUTS, STEMS
+from keras_resnet.card import PREPROCESSINGS, Card, Preprocessing, card
 from keras_resnet.complexity import Complexity, complexity
 from keras_resnet.config import ResNetConfig
 from keras_resnet.densenet import DenseNetConfig, densenet
 from keras_resnet.fractalnet import FractalNetConfig, fractalnet
-from keras_resnet.model import features, portable
+from keras_resnet.model import features, load_model, portable
+from keras_resnet.predict import decode_predictions, preprocessing
 from keras_resnet.resnet import resnet
+from keras_resnet.weights import load_weights
 from keras_resnet.zoo import NETWORKS, build, names
 
 __all__ = [
     "NETWORKS",
     "ORDERS",
+    "PREPROCESSINGS",
     "SHORTCUTS",
     "STEMS",
+    "Card",
     "Complexity",
     "DenseNetConfig",
     "FractalNetConfig",
+    "Preprocessing",
     "ResNetConfig",
     "__version__",
     "build",
+    "card",
     "complexity",
+    "decode_predictions",
     "densenet",
     "features",
     "fractalnet",
+    "load_model",
+    "load_weights",
     "names",
     "portable",
+    "preprocessing",
     "resnet",
 ]  # fmt: skip
 __all__ += applications.__all__

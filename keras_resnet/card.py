@@ -49,6 +49,12 @@ class Preprocessing:
         resize = floor(height / share), floor(width / share)
         return replace(self, resize=resize, crop=(height, width))
 
+    def for_input(self, shape: tuple[int | None, ...], share: float) -> "Preprocessing":
+        """For a network that takes images of that shape; one that takes any size leaves theirs."""
+        height, width, channels = shape
+        adapted = self.channels(channels or len(self.mean))
+        return adapted.sized(height, width, share) if height and width else adapted
+
     @property
     def share(self) -> float:
         """Of the resized image's height that the crop keeps."""

@@ -1,4 +1,4 @@
-"""The command `keras-resnet`: list, summary, train."""
+"""The command `keras-resnet`: list, summary, train, convert, predict."""
 
 import json
 from dataclasses import fields
@@ -7,11 +7,17 @@ from typing import Any, Literal, get_args, get_origin
 
 import click
 import keras
+import numpy as np
 
 from keras_resnet import zoo
 from keras_resnet._version import __version__
+from keras_resnet.card import PREPROCESSINGS, card
 from keras_resnet.checks import ArgumentError, expect
 from keras_resnet.complexity import complexity
+from keras_resnet.files import completed
+from keras_resnet.model import load_model
+from keras_resnet.predict import decode_predictions, likeliest, probabilities, read_image
+from keras_resnet.predict import preprocessing as preprocessing_of
 
 
 class ConfigOption(click.Option):
@@ -54,8 +60,20 @@ class JsonList(click.ParamType):
         return parsed
 
 
-class ZooCommand(click.Command):
-    """A command with an option for every field of a row; our own errors become its."""
+class Command(click.Command):
+    """Our own errors become its."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except ArgumentError as error:
+            raise click.UsageError(str(error)) from error
+        except (FloatingPointError, OSError) as error:
+            raise click.ClickException(str(error)) from error
+
+
+class ZooCommand(Command):
+    """A command with an option for every field of a row."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -64,12 +82,7 @@ class ZooCommand(click.Command):
     def invoke(self, ctx):
         given = {param.name: ctx.params.pop(param.name) for param in self.params if isinstance(param, ConfigOption)}
         ctx.params["config_changes"] = {name: value for name, value in given.items() if value is not None}
-        try:
-            return super().invoke(ctx)
-        except ArgumentError as error:
-            raise click.UsageError(str(error)) from error
-        except (FloatingPointError, OSError) as error:
-            raise click.ClickException(str(error)) from error
+        return super().invoke(ctx)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -130,3 +143,51 @@ def train(network, data, seed, output, config_changes, **recipe_changes):
 
     given = {name: value for name, value in recipe_changes.items() if value is not None}
     experiment(network, data, output, seed=seed, recipe_changes=given, config_changes=config_changes)
+
+
+@main.command(cls=ZooCommand)
+@click.argument("source")
+@click.argument("name")
+@click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--classes", type=int, help="Outputs; another number than the source's starts a new classifier.")
+@click.option("--size", type=int, help="Height and width of the images in pixels; the published ones by default.")
+def convert(source, name, out, classes, size, config_changes):
+    """Load SOURCE, another project's weights, into network NAME, and save it as OUT, a .keras file.
+
+    SOURCE is imagenet, hf://owner/repo, or a file of torch, safetensors, Caffe or Keras. The fields of the network's
+    row that the weights imply need not be given.
+    """
+    expect(out.suffix == ".keras", "out", "a path that ends in .keras", str(out))
+    shape = None if size is None else (size, size, 3)
+    with completed(out) as path:
+        model = zoo.build(name, weights=source, classes=classes, input_shape=shape, **config_changes)
+        model.save(path)
+    known = card(model)
+    click.echo(f"{out}: {name}, {model.count_params():,} parameters, weights of {known.weights}")
+    click.echo(f"Reads images by {known.preprocessing or 'a preprocessing that the source does not tell'}")
+
+
+@main.command(cls=Command)
+@click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--preprocessing", type=click.Choice(list(PREPROCESSINGS)), help="Where the model's card does not say.")
+@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Classes an image.")
+def predict(model, images, preprocessing, top):
+    """Name what is in IMAGES with MODEL, a .keras file."""
+    network = load_model(model)
+    prepare = preprocessing_of(network, preprocessing)
+    pixels = [read_image(image, network.input_shape[-1]) for image in images]
+    found = np.concatenate([probabilities(network, prepare(image[None])) for image in pixels])
+    for image, best in zip(images, named(found, top, network), strict=True):
+        click.echo(image)
+        for _, name, probability in best:
+            click.echo(f"  {probability:6.1%}  {name}")
+
+
+def named(found, top, network):
+    """By number where the names cannot be had."""
+    try:
+        return decode_predictions(found, top, network)
+    except ConnectionError as error:
+        click.echo(f"{error}. Classes are shown by number.", err=True)
+        return likeliest(found, top)

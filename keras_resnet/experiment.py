@@ -10,12 +10,12 @@ from typing import Any
 import keras
 
 from keras_resnet import zoo
-from keras_resnet.card import Card, Preprocessing
+from keras_resnet.card import Card, Preprocessing, attach
 from keras_resnet.checks import expect_known
 from keras_resnet.complexity import complexity
 from keras_resnet.data import SOURCES, Source
 from keras_resnet.export import export, predict_in_fresh_process
-from keras_resnet.files import new_folder
+from keras_resnet.files import new_folder, replaced
 from keras_resnet.plots import plot_history
 from keras_resnet.training import RECIPES, accuracy, check_fit, train
 
@@ -48,7 +48,7 @@ def experiment(
         zoo.row(network, **config_changes),
         SOURCES[data](),
     )
-    preprocessing = Preprocessing(source.mean, source.std)
+    preprocessing = Preprocessing(source.mean, source.std).sized(*source.shape[:2])
     keras.utils.set_random_seed(seed)
     model = zoo.build_row(
         config, name=network, classes=len(source.class_names), input_shape=source.shape, classifier_activation=None
@@ -63,6 +63,9 @@ def experiment(
         export(model, folder / "saved_model", preprocessing)
         card = describe(model, config, recipe, source, preprocessing, seed, effort)
         card.write(folder)
+        attach(model, card)
+        with replaced(folder / "model.keras") as path:
+            model.save(path)
         show_predictions(folder / "saved_model", source, say)
         say(f"Accuracy on {len(source.test[1])} held-out images: {card.metrics['accuracy']:.2%}")
         say(f"In {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")

@@ -12,21 +12,22 @@ import tensorflow as tf
 from keras_resnet import served
 from keras_resnet.card import Preprocessing
 from keras_resnet.files import completed
+from keras_resnet.predict import ends_in_logits, preprocessing_row
 
 
-def export(model: keras.Model, path: Path, preprocessing: Preprocessing) -> None:
-    """Writes the SavedModel `path`, with the preprocessing, and softmax where the model ends in logits, inside.
+def export(model: keras.Model, path: Path, preprocessing: Preprocessing | str | None = None) -> None:
+    """Writes the SavedModel `path`, with the normalization, and softmax where the model ends in logits, inside.
 
     Its signature `serving_default` takes `images`, uint8 [N, H, W, C], and returns `probabilities`, float32
-    [N, classes].
+    [N, classes]. What the model's card does not say, `preprocessing` does: see `keras_resnet.preprocessing`.
 
     Raises:
-        ValueError: Where `path` exists.
+        ValueError: Where `path` exists, or neither the card nor `preprocessing` says how the model reads images.
     """
-    logits = model.get_layer("predictions").activation is keras.activations.linear
+    normalize, logits = preprocessing_row(model, preprocessing), ends_in_logits(model)
 
     def serving_default(images):
-        outputs = model(preprocessing(tf.cast(images, tf.float32)), training=False)
+        outputs = model(normalize(tf.cast(images, tf.float32)), training=False)
         return {"probabilities": tf.nn.softmax(outputs) if logits else outputs}
 
     archive = keras.export.ExportArchive()

@@ -14,10 +14,17 @@ from keras_resnet.checks import expect
 def completed(path: Path) -> Iterator[Path]:
     """A name to write a file or folder to, that becomes `path` when all is written; an existing one is refused."""
     expect(not path.exists(), "path", "a path where nothing exists yet", str(path))
+    with replaced(path) as partial:
+        yield partial
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """As `completed`, for a file that may be there: it stays whole until the new one is."""
     with TemporaryDirectory(dir=path.parent, prefix=".partial-") as folder:
         partial = Path(folder) / path.name
         yield partial
-        os.rename(partial, path)
+        os.replace(partial, path)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, TypedDict
 
 import keras
@@ -150,6 +151,19 @@ def stage_outputs(model):
         if named or layer.name in ("head_norm", "head_relu"):
             last = layer.output
     return {stage: read.get(stage, last) for stage in sorted(stages)}
+
+
+def load_model(path: str | Path) -> keras.Model:
+    """As `keras.models.load_model`, which leaves the model's card in the file: this gives it back to the model.
+
+    Raises:
+        ValueError: Where the path is not that of a `.keras` file.
+    """
+    expect(str(path).endswith(".keras") and Path(path).is_file(), "path", "a `.keras` file", str(path))
+    known, model = card(path), keras.models.load_model(path)
+    if known:
+        attach(model, known)
+    return model
 
 
 def portable(model: keras.Model) -> keras.Model:

@@ -22,24 +22,26 @@ ROOMS = {  # room: the rooms of ours that it imports, and no others
     "layers": set(),
     "blocks": {"layers"},
     "tracing": set(),
-    "model": {"checks", "layers", "tracing"},
+    "weights": {"card", "checks", "tracing"},
+    "model": {"card", "checks", "layers", "tracing", "weights"},
     "resnet": {"blocks", "config", "layers", "model"},
     "densenet": {"checks", "layers", "model"},
     "fractalnet": {"checks", "layers", "model"},
-    "zoo": {"checks", "config", "densenet", "fractalnet", "model", "resnet"},
+    "zoo": {"checks", "config", "densenet", "fractalnet", "model", "resnet", "weights"},
     "applications": {"zoo"},
     "complexity": {"checks", "tracing"},
-    "card": {"files"},
+    "card": {"checks", "files"},
+    "predict": {"card", "checks"},
     "data": set(),
     "training": {"card", "checks", "data", "files"},
     "plots": {"files"},
     "served": set(),
-    "export": {"card", "files", "served"},
+    "export": {"card", "files", "predict", "served"},
     "experiment": {"card", "checks", "complexity", "data", "export", "files", "plots", "training", "zoo"},
-    "cli": {"_version", "checks", "complexity", "experiment", "zoo"},
+    "cli": {"_version", "card", "checks", "complexity", "experiment", "files", "model", "predict", "zoo"},
     "__main__": {"cli"},
-    "__init__": {"_version", "applications", "blocks", "complexity", "config", "densenet", "fractalnet", "model",
-                 "resnet", "zoo"},
+    "__init__": {"_version", "applications", "blocks", "card", "complexity", "config", "densenet", "fractalnet",
+                 "model", "predict", "resnet", "weights", "zoo"},
 }  # fmt: skip
 
 
@@ -88,9 +90,10 @@ def test_importing_costs_no_more_than_importing_keras():
 
 
 def test_public_names():
-    others = {"NETWORKS", "ORDERS", "SHORTCUTS", "STEMS", "Complexity", "DenseNetConfig", "FractalNetConfig",
-              "ResNetConfig", "__version__", "build", "complexity", "densenet", "features", "fractalnet", "names",
-              "portable", "resnet"}  # fmt: skip
+    others = {"NETWORKS", "ORDERS", "PREPROCESSINGS", "SHORTCUTS", "STEMS", "Card", "Complexity", "DenseNetConfig",
+              "FractalNetConfig", "Preprocessing", "ResNetConfig", "__version__", "build", "card", "complexity",
+              "decode_predictions", "densenet", "features", "fractalnet", "load_model", "load_weights", "names",
+              "portable", "preprocessing", "resnet"}  # fmt: skip
     assert set(keras_resnet.__all__) == others | set(applications.__all__)
     assert all(hasattr(keras_resnet, name) for name in keras_resnet.__all__)
 
@@ -114,7 +117,7 @@ def test_functions_have_the_arguments_of_keras_applications(name):
     assert list(ours) == [*theirs, "config_changes"]
     assert {key: ours[key].default for key in theirs} == {
         key: parameter.default for key, parameter in theirs.items()
-    } | {"weights": None}
+    } | {"weights": None, "classes": None}
 
 
 def test_tables_have_the_keys_that_configs_may_name():

@@ -57,7 +57,7 @@ RESNET_ERRORS = [
     ("stages", ((16, 0),), STAGES),
     ("stages", ((16.5,),), STAGES),
     ("stages", ((True,),), STAGES),
-    ("stem", "imagenet2", "one of 'cifar', 'imagenet', 'imagenet_bare', 'deep', 'deep_strided'"),
+    ("stem", "imagenet2", "one of 'cifar', 'imagenet', 'imagenet_bare', 'imagenet_caffe'"),
     ("stem", None, "one of 'cifar'"),
     ("stem_filters", 0, f"{INTEGER} 1"),
     ("stem_filters", 16.0, f"{INTEGER} 1"),
@@ -234,10 +234,10 @@ ARGUMENT_ERRORS = [
     ("input_shape", (224, 224, 0), SHAPE),
     ("input_shape", (3, 224, 224), SHAPE),
     ("input_tensor", "images", "a Keras tensor"),
-    ("weights", "imagenet", "None, or the path of a file .weights.h5 or .keras"),
-    ("weights", "missing.weights.h5", "None, or the path of a file .weights.h5 or .keras"),
-    ("weights", "missing.keras", "None, or the path of a file .weights.h5 or .keras"),
-    ("weights", 1, "None, or the path of a file .weights.h5 or .keras"),
+    ("weights", "imagenet21k", "'imagenet', hf://owner/repo, a Keras model, or a file .weights.h5, .keras"),
+    ("weights", "missing.weights.h5", "'imagenet', hf://owner/repo, a Keras model, or a file .weights.h5, .keras"),
+    ("weights", "missing.keras", "'imagenet', hf://owner/repo, a Keras model, or a file .weights.h5, .keras"),
+    ("weights", 1, "'imagenet', hf://owner/repo, a Keras model, or a file .weights.h5, .keras"),
 ]
 
 
@@ -250,7 +250,7 @@ def test_a_builder_names_the_argument_that_is_wrong(builder, argument, value, ex
 def test_a_folder_is_no_weights_file(tmp_path, nothing_is_built):
     folder = tmp_path / "a.keras"
     folder.mkdir()
-    refuses(ResNet50, "weights", "the path of a file", folder, weights=folder)
+    refuses(ResNet50, "weights", "that exists", folder, weights=folder)
 
 
 @pytest.mark.parametrize(
@@ -311,10 +311,11 @@ def saved(request, tmp_path):
     return path, model
 
 
-def test_weights_of_other_classes_are_refused(saved, request):
-    path, _ = saved
-    request.getfixturevalue("nothing_is_built")
-    refuses(small, "classes", f"10, as in {path}", 7, classes=7, weights=path)
+def test_another_number_of_classes_gets_a_new_classifier(saved):
+    path, model = saved
+    loaded = small(classes=7, weights=path)
+    assert loaded.output_shape == (None, 7)
+    assert all((a == b).all() for a, b in zip(loaded.get_weights()[:-2], model.get_weights()[:-2], strict=True))
 
 
 @pytest.mark.parametrize("as_path", [str, lambda path: path], ids=["str", "Path"])

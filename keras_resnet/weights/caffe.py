@@ -107,12 +107,12 @@ class Layer(NamedTuple):
 
 
 def read_caffemodel(path: Path) -> Checkpoint:
-    """The convolutions, dense layers and norms of the file, each norm under its BatchNorm's name."""
+    """Caffe: convolutions, dense layers and norms of both generations of messages, without Caffe."""
     with refused(path):
         layers = [read_layer(message) for message in parsed(path)]
         found = collected(layers)
         require(found, "no layer has weights")
-        return Checkpoint(str(path), found, pool_pad=first_pool_pad(layers))
+        return Checkpoint(str(path), found, bgr=True, pool_pad=first_pool_pad(layers))
 
 
 @contextmanager

@@ -55,6 +55,7 @@ class Checkpoint:
     origin: str  # the path or address, for errors and cards
     layers: Mapping[str, Layer]  # under the source's names, in the source's order
     ordered: bool = True  # whether that order is the network's own
+    bgr: bool = False  # whether the format's networks read blue, green, red
     pool_pad: int | None = None  # pixels around the stem's max pool, where the format tells
     preprocessing: tuple[Preprocessing, float] | None = (
         None  # and the share that the crop keeps; where the source tells

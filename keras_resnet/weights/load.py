@@ -14,15 +14,18 @@ from keras_resnet.card import IMAGENET, PREPROCESSINGS, Card, Preprocessing, att
 from keras_resnet.checks import expect, expect_rule, one_of
 from keras_resnet.tracing import walk
 from keras_resnet.weights.biases import absorbed
-from keras_resnet.weights.checkpoint import Affine, Checkpoint, Norm, Other
+from keras_resnet.weights.checkpoint import Affine, Checkpoint, Layer, Norm, Other
 from keras_resnet.weights.readers import read
-from keras_resnet.weights.schemes import Scheme, recognized
+from keras_resnet.weights.schemes import Scheme, caffe_stem, recognized
 from keras_resnet.weights.structure import matched
 
 HEAD = "predictions"
 STEMS = ("stem_conv", "stem1_conv")
 KINDS = {layers.Conv2D: Affine, layers.Dense: Affine, layers.BatchNormalization: Norm}
-UNNAMED = Scheme("by structure", {}, fits=lambda layers: True, epsilon=1e-5)
+UNNAMED = Scheme(
+    "by structure", (), {}, fits=lambda layers: True, epsilon=1e-5,
+    implies=lambda checkpoint: {} if checkpoint.pool_pad is None else {"stem": caffe_stem(checkpoint)},
+)  # fmt: skip
 SHOWN = 5
 
 
@@ -95,7 +98,7 @@ def load(model: keras.Model, checkpoint: Checkpoint, *, head: bool, channel_orde
     if checkpoint.download:
         checkpoint = checkpoint.download()
     scheme = scheme or UNNAMED
-    bgr = scheme.bgr if channel_order is None else channel_order == "BGR"
+    bgr = (scheme.bgr or checkpoint.bgr) if channel_order is None else channel_order == "BGR"
     found = {name: checkpoint.layers[theirs] for name, theirs in names.items()}
     values = converted(model, wanted, found, scheme, bgr)
     for name, arrays in values.items():
@@ -119,33 +122,46 @@ def paired(wanted: Mapping[str, Target], scheme: Scheme | None, checkpoint: Chec
 # What does not fit
 
 
-def compare(wanted, names, scheme, checkpoint):
-    """Raises an error with all that is missing, left over, or of another kind or shape, by both names."""
-    layers_there = checkpoint.layers
-    missing = [name for name, theirs in names.items() if theirs not in layers_there]
-    unlike = [name for name, theirs in names.items()
-              if name not in missing and not fits(wanted[name], layers_there[theirs], name in STEMS)]  # fmt: skip
-    spare = {scheme.of(HEAD, layers_there)} if scheme and HEAD not in wanted else set()
-    left = [theirs for theirs in layers_there if theirs not in {*names.values(), *spare}] if scheme else []
+def compare(
+    wanted: Mapping[str, Target], names: Mapping[str, str], scheme: Scheme | None, checkpoint: Checkpoint
+) -> None:
+    """Raises an error with all that is missing, left over, or of another kind, shape or stride, by both names."""
+    there = checkpoint.layers
+    found = {name: there[theirs] for name, theirs in names.items() if theirs in there}
+    spare = {scheme.of(HEAD, there)} if scheme and HEAD not in wanted else set()
+    dilated = any(getattr(target.layer, "dilation_rate", 1) not in (1, (1, 1)) for target in wanted.values())
     complaints = {
-        "missing": [f"{name} ({names[name] or 'without a name there'})" for name in missing],
-        "left over": left,
+        "missing": [f"{name} ({names[name] or 'without a name there'})" for name in names if name not in found],
+        "left over": [theirs for theirs in there if theirs not in {*names.values(), *spare}] if scheme else [],
         "of another shape": [
-            f"{name} {wanted[name].shape} ({names[name]} {layers_there[names[name]].shape})" for name in unlike
+            f"{name} {wanted[name].shape} ({names[name]} {layer.shape})"
+            for name, layer in found.items()
+            if not fits(wanted[name], layer, name in STEMS)
+        ],
+        "of another stride": [
+            f"{name} ({names[name]})"
+            for name, layer in found.items()
+            if not dilated and not strides_alike(wanted[name].layer, layer)
         ],
     }
-    found = "; ".join(f"{what}: {shortened(which)}" for what, which in complaints.items() if which)
+    what = [f"{complaint}: {shortened(which)}" for complaint, which in complaints.items() if which]
     by = f" under the names of {scheme.title}" if scheme and scheme.names else ""
-    hint = f". {scheme.hint}" if scheme and scheme.hint else ""
-    expect(not found, "weights", f"weights of this network{by}; {found}{hint}", checkpoint.origin)
+    instead = [text for name, text in scheme.instead.items() if name in wanted] if scheme else []
+    expect(not what, "weights", "; ".join([*instead, f"weights of this network{by}", *what]), checkpoint.origin)
 
 
-def fits(target: Target, layer: Any, stem: bool) -> bool:
+def strides_alike(ours: layers.Layer, theirs: Layer) -> bool:
+    """Where the source tells."""
+    stride = getattr(theirs, "stride", None)
+    return stride is None or stride == getattr(ours, "strides", (1,))[0]
+
+
+def fits(target: Target, layer: Layer, stem: bool) -> bool:
     """A stem may have another number of channels."""
-    if not isinstance(layer, target.kind):
+    if type(layer) is not target.kind:
         return False
-    ours, theirs = (shape[:2] + shape[3:] if stem else shape for shape in (target.shape, layer.shape))
-    return ours == theirs
+    there = tuple(layer.shape)
+    return target.shape == ((*there[:2], target.shape[2], there[3]) if stem else there)
 
 
 def shortened(names: list[str]) -> str:
@@ -154,8 +170,8 @@ def shortened(names: list[str]) -> str:
 
 
 def refuse_contradictions(model, scheme, checkpoint):
-    implied, is_ours = scheme.implies(checkpoint) if scheme else {}, traits(model)
-    for field, value in implied.items():
+    is_ours = traits(model)
+    for field, value in (scheme or UNNAMED).implies(checkpoint).items():
         found = is_ours.get(field, value)
         expect(found == value, field, f"{value!r}, which the weights of {checkpoint.origin} imply", found)
 
@@ -254,10 +270,9 @@ def implied(checkpoint: Checkpoint, config: Any, given: Mapping[str, Any]) -> di
 
     A plain network stays plain: no weights imply shortcuts.
     """
-    scheme = recognized(checkpoint)
-    if scheme is None or not hasattr(config, "stride_in"):
+    if not hasattr(config, "stride_in"):
         return {}
-    fields = scheme.implies(checkpoint)
+    fields = (recognized(checkpoint) or UNNAMED).implies(checkpoint)
     for field, value in fields.items():
         found = given.get(field, value)
         expect(found == value, field, f"{value!r}, which the weights of {checkpoint.origin} imply", found)
@@ -284,7 +299,7 @@ def describe(model: keras.Model, checkpoint: Checkpoint, scheme: Scheme, head: b
     attach(model, replace(
         known,
         weights=checkpoint.origin,
-        preprocessing=preprocessing and for_input(preprocessing, share, known.input_shape),
+        preprocessing=preprocessing and preprocessing.for_input(known.input_shape, share),
         class_names=(checkpoint.class_names or names) if head else None,
     ))  # fmt: skip
 
@@ -296,9 +311,3 @@ def what_is_usual(checkpoint: Checkpoint, scheme: Scheme) -> tuple[tuple[Preproc
         return (None, 1.0), None
     preprocessing, share = PREPROCESSINGS[scheme.preprocessing]
     return (preprocessing, 1.0 if scheme.only_data else share), names
-
-
-def for_input(preprocessing: Preprocessing, share: float, input_shape: tuple) -> Preprocessing:
-    height, width, channels = input_shape
-    adapted = preprocessing.channels(channels)
-    return adapted.sized(height, width, share) if height and width else adapted

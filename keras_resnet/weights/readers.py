@@ -33,20 +33,16 @@ def read(source: Any, stages: Sequence[Any]) -> Checkpoint:
         return read_applications(tuple(stage if isinstance(stage, int) else len(stage) for stage in stages))
     if str(source).startswith(HUB):
         return read_hub(str(source))
-    reader = next((reader for suffix, reader in FORMATS.items() if str(source).endswith(suffix)), None)
-    if reader is None or not Path(source).is_file():
-        raise ArgumentError(
-            f"Invalid value for argument `weights`. Expected None, {EXPECTED}, that exists. "
-            f"Received: weights={str(source)!r}"
-        )
-    return reader(Path(source))
+    suffix = next((suffix for suffix in FORMATS if str(source).endswith(suffix)), "")
+    expect(suffix and Path(source).is_file(), "weights", f"None, {EXPECTED}, that exists", source)
+    return FORMATS[suffix](Path(source))
 
 
 # torch's state dicts, in its own files and in safetensors
 
 
 def read_torch(path: Path) -> Checkpoint:
-    """Only tensors and plain containers are unpickled: a file that would run code is refused."""
+    """torch: a state dict, bare or under `state_dict`, `model` or `net`. A file that would run code is refused."""
     needs("torch", "torch", path)
     import torch
 
@@ -70,7 +66,7 @@ def state_dict(loaded: Any) -> Mapping[str, Any]:
 
 
 def read_safetensors(path: Path) -> Checkpoint:
-    needs("safetensors", "hub", path)
+    """safetensors: a state dict, without torch."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -107,7 +103,7 @@ def torch_layer(parameters: dict[str, np.ndarray]) -> Layer:
 
 
 def read_keras(path: Path) -> Checkpoint:
-    """`.weights.h5`, or the same inside a `.keras` archive."""
+    """Keras: what `save_weights` and `save` write, of our networks and of keras.applications'."""
     found: dict[str, Layer] = {}
 
     def visit(where, group):

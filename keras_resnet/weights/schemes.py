@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from keras_resnet.checks import expect
@@ -26,10 +26,11 @@ class Scheme:
     """
 
     title: str
+    networks: tuple[str, ...]  # shell patterns of the published networks that it has names for
     names: Mapping[str, tuple[str, ...]]
     fits: Callable[[Layers], bool]  # whether a source's names are these
     implies: Callable[[Checkpoint], dict[str, Any]] = lambda checkpoint: {}  # fields of the row
-    hint: str = ""  # for those whose network it does not fit
+    instead: Mapping[str, str] = field(default_factory=dict)  # layers of ours that it has never: what to expect then
     epsilon: float | None = None  # of the norms, where the format does not tell; None is that of the model
     bgr: bool = False  # whether the network reads blue, green, red
     preprocessing: str | None = None  # what its weights for ImageNet were trained with
@@ -143,12 +144,18 @@ def caffe_layer(kind: str, end: str) -> tuple[str, ...]:
     return f"{kind}{{s:+1}}{{b:a}}_branch{end}", f"{kind}{{s:+1}}b{{b:-1}}_branch{end}"
 
 
+def caffe_stem(checkpoint: Checkpoint) -> str:
+    """Caffe rounds a pool's size up: only without padding is that a border of ours, behind the last pixel."""
+    pad = checkpoint.pool_pad
+    expect(pad in (None, 0), "weights", "a first max pool without padding, as in the published Caffe networks",
+           f"{checkpoint.origin} with a padding of {pad}")  # fmt: skip
+    return "imagenet_caffe"
+
+
 def implied_by_caffe(checkpoint):
-    pad, strided = checkpoint.pool_pad, checkpoint.layers.get("res3a_branch2a")
-    expect(pad in (None, 0), "weights", "a first pool without padding, as in the published networks: Caffe rounds the "
-           "size up, which no other padding can equal", f"{checkpoint.origin} with a padding of {pad}")  # fmt: skip
-    in_1x1 = strided is None or (strided.shape[0] == 1 and strided.stride != 1)
-    return {"stem": "imagenet_caffe", "stride_in": "1x1" if in_1x1 else "3x3", "shortcut": "B"}
+    strided = checkpoint.layers.get("res3a_branch2a")
+    in_3x3 = isinstance(strided, Affine) and strided.shape[0] == 1 and strided.stride == 1
+    return {"stem": caffe_stem(checkpoint), "stride_in": "3x3" if in_3x3 else "1x1", "shortcut": "B"}
 
 
 def implied_by_applications(checkpoint):
@@ -156,8 +163,8 @@ def implied_by_applications(checkpoint):
 
 
 V2 = (
-    "keras.applications' V2 networks are others than the published ones (they stride in a stage's last block, convolve "
-    "with biases, and pad signed values with zeros before the first pool): take hf://timm/resnetv2_50.a1h_in1k"
+    "another source, such as hf://timm/resnetv2_50.a1h_in1k: the V2 networks of keras.applications are others than the "
+    "published ones (they stride in a stage's last block, convolve with biases, and pad signed values with zeros)"
 )
 
 
@@ -170,11 +177,17 @@ CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 SCHEMES: tuple[Scheme, ...] = (
     Scheme(
         title="keras_resnet",
+        networks=("*",),
         names={},
         fits=lambda layers: named(layers, "stem_conv|stem1_conv|stage1_column1_1_conv"),
     ),
     Scheme(
         title="torchvision and timm: ResNet, ResNeXt, wide, SE, ResNet-D, ResNet-RS",
+        networks=(
+            *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet200", "resnext50*", "resnext1*"),
+            *("wide_resnet50_2", "wide_resnet101_2", "seresnet50", "seresnet101", "seresnet152", "seresnext*"),
+            *("resnet*d", "resnetrs*", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet164"),
+        ),
         names={
             "stem1_conv": ("conv1.0",),
             "stem1_norm": ("conv1.1",),
@@ -200,6 +213,7 @@ SCHEMES: tuple[Scheme, ...] = (
     ),
     Scheme(
         title="timm: resnetv2 (pre-activation)",
+        networks=("resnet*v2",),
         names={
             "stem_conv": ("stem.conv",),
             "stem{i}_conv": ("stem.conv{i}",),
@@ -216,6 +230,7 @@ SCHEMES: tuple[Scheme, ...] = (
     ),
     Scheme(
         title="torchvision and timm: DenseNet",
+        networks=("densenet121", "densenet161", "densenet169", "densenet201", "densenet264"),
         names={
             "stem_conv": ("features.conv0",),
             "stem_norm": ("features.norm0",),
@@ -232,6 +247,7 @@ SCHEMES: tuple[Scheme, ...] = (
     ),
     Scheme(
         title="akamaster/pytorch_resnet_cifar10",
+        networks=("resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet1202"),
         names=CIFAR_TORCH,
         fits=lambda layers: is_post(layers) and "layer4.0.conv1" not in layers,
         implies=implied_by_akamaster,
@@ -241,6 +257,7 @@ SCHEMES: tuple[Scheme, ...] = (
     ),
     Scheme(
         title="kuangliu/pytorch-cifar: ResNet",
+        networks=("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
         names=CIFAR_TORCH,
         fits=is_post,
         implies=implied_by_akamaster,
@@ -248,6 +265,7 @@ SCHEMES: tuple[Scheme, ...] = (
     ),
     Scheme(
         title="xternalz/WideResNet-pytorch and its kin: wide ResNet",
+        networks=("wide_resnet16*", "wide_resnet2*", "wide_resnet4*"),
         names={
             "stem_conv": ("conv1",),
             "stage{s}_block{b}_a{i}_conv": ("block{s}.layer.{b:-1}.conv{i}",),
@@ -262,6 +280,7 @@ SCHEMES: tuple[Scheme, ...] = (
     ),
     Scheme(
         title="Caffe: ResNet",
+        networks=("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
         names={
             "stem_conv": ("conv1",),
             "stem_norm": ("bn_conv1",),
@@ -279,12 +298,14 @@ SCHEMES: tuple[Scheme, ...] = (
     ),
     Scheme(
         title="keras.applications: ResNetV2",
+        networks=(),
         names={},
         fits=lambda layers: "conv2_block1_preact_bn" in layers,
         implies=refused,
     ),
     Scheme(
         title="keras.applications: ResNet",
+        networks=("resnet50", "resnet101", "resnet152"),
         names={
             "stem_conv": ("conv1_conv",),
             "stem_norm": ("conv1_bn",),
@@ -295,7 +316,7 @@ SCHEMES: tuple[Scheme, ...] = (
             "predictions": ("predictions",),
         },
         fits=lambda layers: "conv2_block1_3_bn" in layers,
-        hint=V2,
+        instead={"head_norm": V2},
         implies=implied_by_applications,
         epsilon=1.001e-5,
         bgr=True,
@@ -303,6 +324,7 @@ SCHEMES: tuple[Scheme, ...] = (
     ),
     Scheme(
         title="keras.applications: DenseNet",
+        networks=("densenet121", "densenet169", "densenet201"),
         names={
             "stem_conv": ("conv1_conv",),
             "stem_norm": ("conv1_bn",),

@@ -43,7 +43,7 @@ def counts(kinds) -> str:
     return f"{kinds.count(Affine)} convolutions and dense layers, {kinds.count(Norm)} norms"
 
 
-def aligned(ours, checkpoint, skip_first, head):
+def aligned(ours, checkpoint: Checkpoint, skip_first: bool, head: bool) -> dict[str, str] | None:
     pairs: dict[str, str] = {}
     for kind in (Affine, Norm):
         names = sorted((name for name, (of, _) in ours.items() if of is kind), key=lambda name: order(name, skip_first))

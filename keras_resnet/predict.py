@@ -1,0 +1,129 @@
+"""From images to names: a network's preprocessing as a layer, and its classes by name."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+from keras_resnet.card import IMAGENET, PREPROCESSINGS, Preprocessing, card
+from keras_resnet.checks import COUNT, ArgumentError, expect, expect_known, expect_rule
+
+Named = tuple[int | str, str, float]
+
+
+def preprocessing(model: keras.Model, row: Preprocessing | str | None = None) -> keras.Sequential:
+    """The layer from images, as they are in a file, to what a network reads: resized, cropped and normalized.
+
+    Made of stock Keras layers, for `tf.data`, before the model or inside one.
+
+    Args:
+        model: A network of this package, or one that `keras_resnet.load_model` loaded.
+        row: What to do, where the network's card does not know: a `keras_resnet.Preprocessing`, or one of
+            `keras_resnet.PREPROCESSINGS`, with the size that the network takes: "imagenet" (torchvision's and timm's),
+            "caffe" (of MSRA's ResNets and those of keras.applications), "tf" (-1 to 1), "cifar10", "cifar100", "unit"
+            (0 to 1), "none" (0 to 255).
+
+    Returns:
+        A layer from uint8 or float batches in 0...255, RGB, [N, H, W, C], to float32.
+
+    Raises:
+        ValueError: Where there is neither a card with a preprocessing nor a row.
+
+    >>> import keras_resnet, numpy as np
+    >>> images = np.zeros((2, 48, 40, 3), "uint8")
+    >>> keras_resnet.preprocessing(keras_resnet.ResNet20(), "cifar10")(images).shape
+    TensorShape([2, 32, 32, 3])
+    """
+    found = preprocessing_row(model, row)
+    chain: list[Any] = [layers.Rescaling(1.0, name="to_float")]
+    if found.resize:
+        chain.append(layers.Resizing(*found.resize, found.interpolation, crop_to_aspect_ratio=True, antialias=True))
+    if found.crop and found.crop != found.resize:
+        chain.append(layers.CenterCrop(*found.crop))
+    scale = [1 / std for std in found.std]
+    offset = [-mean / std for mean, std in zip(found.mean, found.std, strict=True)]
+    return keras.Sequential([*chain, layers.Rescaling(scale, offset, name="normalized")], name="preprocessing")
+
+
+def preprocessing_row(model: keras.Model, row: Preprocessing | str | None) -> Preprocessing:
+    """What is given, or what the network's card says."""
+    if isinstance(row, str):
+        expect_known("preprocessing", PREPROCESSINGS, row)
+        normalization, share = PREPROCESSINGS[row]
+        return normalization.for_input(model.input_shape[1:], share)
+    known = card(model)
+    found = known.preprocessing if known and row is None else row
+    if not isinstance(found, Preprocessing):
+        named = ", ".join(map(repr, PREPROCESSINGS))
+        raise ArgumentError("Invalid value for argument `preprocessing`. Expected a keras_resnet.Preprocessing, or one "
+                            f"of {named}: the network's card has none. Received: preprocessing={row!r}")  # fmt: skip
+    return found
+
+
+def decode_predictions(predictions: Any, top: int = 5, model: keras.Model | None = None) -> list[list[Named]]:
+    """The likeliest classes by name, as keras.applications' `decode_predictions`.
+
+    Args:
+        predictions: Probabilities [N, classes].
+        top: How many an image; all where there are fewer.
+        model: The network, whose card has the class names. Without it, or where they are ImageNet's, these are taken
+            from keras.applications, which downloads them once.
+
+    Returns:
+        For every image a list, the likeliest first, of (id, name, probability): the id is ImageNet's WordNet id, or the
+        number of the class. A class without a known name has its number for a name.
+
+    Raises:
+        ValueError: Where the predictions are not [N, classes], or have another number of classes than the names.
+        ConnectionError: Where ImageNet's names are not in Keras' cache and cannot be downloaded.
+
+    >>> import keras_resnet, numpy as np
+    >>> keras_resnet.decode_predictions(np.array([[0.25, 0.75]]), top=1, model=keras_resnet.ResNet20(classes=2))
+    [[(1, '1', 0.75)]]
+    """
+    predictions = keras.ops.convert_to_numpy(predictions)
+    expect(predictions.ndim == 2, "predictions", "probabilities [N, classes]", predictions.shape)
+    expect_rule(COUNT, "top", top)
+    known = card(model)
+    names = IMAGENET if model is None else known.class_names if known else None
+    classes = 1000 if names == IMAGENET else len(names or range(predictions.shape[1]))
+    expect(predictions.shape[1] == classes, "predictions", f"probabilities of {classes} classes", predictions.shape)
+    return imagenet_names(predictions, top) if isinstance(names, str) else likeliest(predictions, top, names)
+
+
+def likeliest(predictions: np.ndarray, top: int, names: Sequence[str] | None = None) -> list[list[Named]]:
+    best = np.argsort(-predictions, axis=1, kind="stable")[:, :top]
+    return [[(int(index), names[index] if names else str(index), float(row[index])) for index in indices]
+            for indices, row in zip(best, predictions, strict=True)]  # fmt: skip
+
+
+def imagenet_names(predictions: np.ndarray, top: int) -> list[list[Named]]:
+    try:
+        return keras.applications.imagenet_utils.decode_predictions(predictions, top)
+    except Exception as error:  # Keras' downloader raises nothing narrower
+        raise ConnectionError(f"ImageNet's class names could not be downloaded: {error}") from error
+
+
+def probabilities(model: keras.Model, images: Any) -> np.ndarray:
+    """The model's, by softmax where it ends in logits."""
+    outputs = model.predict(images, verbose=0)
+    return keras.ops.convert_to_numpy(keras.ops.softmax(outputs)) if ends_in_logits(model) else outputs
+
+
+def ends_in_logits(model: keras.Model) -> bool:
+    return model.get_layer("predictions").activation is keras.activations.linear
+
+
+def read_image(path: Path, channels: int) -> np.ndarray:
+    """[H, W, channels] of 0 to 255, from JPEG, PNG, BMP or the first frame of a GIF."""
+    import tensorflow as tf
+
+    expect(Path(path).is_file(), "image", "the path of an image", str(path))
+    try:
+        return tf.io.decode_image(Path(path).read_bytes(), channels, expand_animations=False).numpy()
+    except (tf.errors.InvalidArgumentError, ValueError) as error:
+        expect(False, "image", f"a JPEG, PNG, GIF or BMP ({str(error).splitlines()[0]})", str(path))
+        raise
