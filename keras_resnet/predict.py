@@ -40,9 +40,10 @@ def preprocessing(model: keras.Model, row: Preprocessing | str | None = None) ->
     found = preprocessing_row(model, row)
     chain: list[Any] = [layers.Rescaling(1.0, name="to_float")]
     if found.resize:
-        chain.append(layers.Resizing(*found.resize, found.interpolation, crop_to_aspect_ratio=True, antialias=True))
+        middle = dict(crop_to_aspect_ratio=True, antialias=True)
+        chain.append(layers.Resizing(*found.resize, found.interpolation, **middle, name="resized"))
     if found.crop and found.crop != found.resize:
-        chain.append(layers.CenterCrop(*found.crop))
+        chain.append(layers.CenterCrop(*found.crop, name="cropped"))
     scale = [1 / std for std in found.std]
     offset = [-mean / std for mean, std in zip(found.mean, found.std, strict=True)]
     return keras.Sequential([*chain, layers.Rescaling(scale, offset, name="normalized")], name="preprocessing")

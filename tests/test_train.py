@@ -91,6 +91,15 @@ class TestTheCommandTrain:
         normalized = Preprocessing(digits().mean, digits().std)(images.astype("float32"))
         np.testing.assert_allclose(served, keras.ops.softmax(model(normalized)), atol=1e-5)
 
+    def test_the_model_file_has_the_card_and_names_a_digit(self, run, card, tmp_path):
+        assert json.loads(keras_resnet.card(run / "model.keras").to_json()) == card
+        images, labels = digits().test
+        for index in range(3):
+            (tmp_path / f"{index}.png").write_bytes(tf.io.encode_png(images[index]).numpy())
+        paths = [str(tmp_path / f"{index}.png") for index in range(3)]
+        shown = CliRunner().invoke(main, ["predict", str(run / "model.keras"), *paths, "--top", "1"]).stdout
+        assert [line.split()[1] for line in shown.splitlines()[1::2]] == list(map(str, labels[:3]))
+
     def test_the_history_has_a_row_an_epoch(self, run):
         rows = list(csv.DictReader((run / "history.csv").read_text().splitlines()))
         assert [int(row["epoch"]) for row in rows] == list(range(30))

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import keras_resnet
-from keras_resnet.card import card
 
 SHARED = Path(__file__).parents[2] / "shared/data/weights/akamaster"
 CIFAR10 = "KERAS_RESNET_CIFAR10"  # the environment variable that names TFDS's folder
@@ -188,7 +187,7 @@ def tensor(images):
 
 
 def randomize(network, images):
-    """Every kernel, bias, scale and shift is drawn, and every statistic around that of what the norm then reads."""
+    """Draws every kernel, bias, scale and shift, and the statistics of every norm about those of what it then reads."""
     torch().manual_seed(2015)
     hooks = []
     for module in network.modules():
@@ -206,10 +205,10 @@ def randomize(network, images):
 
 
 def draw_statistics(norm, inputs):
-    """Each a little off, and all channels of one scale: values stay small however deep the network, errors too."""
+    """Values stay small however deep the network is; means at half of the true ones keep rounding errors small, too."""
     variances, means = torch().var_mean(inputs[0], (0, 2, 3))
-    scale = variances.mean()
-    norm.running_mean.normal_(0, 0.2).mul_(scale.sqrt()).add_(means)
+    scale = (variances + (means / 2) ** 2).mean()
+    norm.running_mean.normal_(0, 0.2).mul_(scale.sqrt()).add_(means / 2)
     norm.running_var.uniform_(0.5, 1.5).mul_(scale)
 
 
@@ -262,7 +261,7 @@ def unnamed(state):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("library", "theirs", "ours", "suffix"), LIBRARIES)
-def test_a_librarys_network_has_its_own_logits(save, library, theirs, ours, suffix):
+def test_weights_of_a_library_give_its_logits(save, library, theirs, ours, suffix):
     network, images = from_library(library, theirs), images_of(IMAGENET_SIZE)
     logits = random_logits(network, images)
     assert_equal(build(ours, save(network.state_dict(), suffix), IMAGENET_SIZE)(images), logits)
@@ -270,14 +269,14 @@ def test_a_librarys_network_has_its_own_logits(save, library, theirs, ours, suff
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PROJECTS)
-def test_a_projects_network_has_its_own_logits(save, name):
+def test_weights_of_a_project_give_its_logits(save, name):
     network, images = Network(PROJECTS[name]), images_of(CIFAR_SIZE)
     logits = random_logits(network, images)
     assert_equal(build(name, save(network.state_dict()), CIFAR_SIZE)(images), logits)
 
 
 @pytest.mark.parametrize("depth", [20, pytest.param(56, marks=pytest.mark.slow)])
-def test_akamasters_network_has_its_own_logits(save, depth):
+def test_weights_of_akamasters_form_give_its_logits(save, depth):
     network, images = Network(partial(residual, shortcut=option_a, count=(depth - 2) // 6)), images_of(CIFAR_SIZE)
     logits = random_logits(network, images)
     state = {f"module.{name}": value for name, value in network.state_dict().items()}
@@ -287,12 +286,12 @@ def test_akamasters_network_has_its_own_logits(save, depth):
 @pytest.mark.slow
 def test_kuanglius_weights_imply_the_cifar_stem_and_ten_classes(save):
     model = build("resnet18", save(Network(PROJECTS["resnet18"]).state_dict()), CIFAR_SIZE)
-    assert card(model).config["stem"] == "cifar"
+    assert keras_resnet.card(model).config["stem"] == "cifar"
     assert model.output.shape == (None, 10)
 
 
 @pytest.mark.parametrize(("ours", "shortcut", "function"), UNNAMED.values(), ids=UNNAMED)
-def test_a_network_in_unknown_names_is_matched_by_structure_and_has_its_own_logits(save, ours, shortcut, function):
+def test_weights_in_unknown_names_go_by_structure_with_a_warning_and_give_their_logits(save, ours, shortcut, function):
     network, images = Network(function), images_of(CIFAR_SIZE)
     logits = random_logits(network, images)
     with pytest.warns(UserWarning, match="no known scheme"):
@@ -301,7 +300,7 @@ def test_a_network_in_unknown_names_is_matched_by_structure_and_has_its_own_logi
 
 
 @pytest.mark.parametrize("name", BIASED)
-def test_a_network_with_biases_in_all_convolutions_has_its_own_logits(save, name):
+def test_weights_with_a_bias_in_every_convolution_give_their_logits(save, name):
     network, images = Network(BIASED[name], bias=True), images_of(CIFAR_SIZE)
     logits = random_logits(network, images)
     assert_equal(build(name, save(network.state_dict()), CIFAR_SIZE)(images), logits)
@@ -331,17 +330,19 @@ def akamaster():
     if not path.is_file():
         pytest.skip(f"no {path.name} beside the repository")
     model = keras_resnet.ResNet20(weights=path, classifier_activation=None)
-    return lambda images: model.predict(card(model).preprocessing(images.astype("float32")), 500, verbose=0)
+    return lambda images: model.predict(
+        keras_resnet.card(model).preprocessing(images.astype("float32")), 500, verbose=0
+    )
 
 
-def test_akamasters_weights_have_the_recorded_logits(akamaster, cifar10):
+def test_akamasters_published_weights_give_the_recorded_logits(akamaster, cifar10):
     images, _ = cifar10
     expected = np.load(SHARED / "resnet20_logits_test_00000_to_00999.npy")
     np.testing.assert_allclose(akamaster(images[:1000]), expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.slow
-def test_akamasters_weights_have_the_published_accuracy(akamaster, cifar10):
+def test_akamasters_published_weights_have_the_published_accuracy(akamaster, cifar10):
     images, labels = cifar10
     assert np.mean(akamaster(images).argmax(1) == labels) == 0.9173
 
@@ -355,13 +356,14 @@ def photographs():
 
 
 @pytest.mark.slow
-def test_imagenets_resnet50_has_kerass_own_probabilities(photographs):
-    if not (path := os.environ.get(IMAGENET)):
+def test_a_resnet50_of_keras_applications_for_imagenet_gives_its_probabilities(photographs):
+    path = os.environ.get(IMAGENET, "")
+    if not Path(path).is_file():
         pytest.skip(f"{IMAGENET} does not name keras.applications' file for ResNet-50")
     theirs, ours = keras.applications.ResNet50(weights=path), keras_resnet.ResNet50(weights=path)
     expected = theirs.predict(keras.applications.resnet.preprocess_input(photographs.copy()), verbose=0)
     assert len(set(expected.argmax(1))) > 2
-    actual = ours.predict(card(ours).preprocessing(photographs), verbose=0)
+    actual = ours.predict(keras_resnet.card(ours).preprocessing(photographs), verbose=0)
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5)
 
 
@@ -378,15 +380,15 @@ def randomize_keras(model):
 
 
 @pytest.mark.slow
-def test_a_densenet121_of_keras_applications_has_its_own_logits(photographs):
-    interface = dict(classes=1000, classifier_activation=None, input_shape=(*IMAGENET_SIZE, 3))
+def test_a_densenet121_of_keras_applications_gives_its_logits(photographs):
+    interface = dict(classifier_activation=None, input_shape=(*IMAGENET_SIZE, 3))
     theirs = keras.applications.DenseNet121(weights=None, **interface)
     randomize_keras(theirs)
     ours = keras_resnet.DenseNet121(weights=theirs, **interface)
     images = photographs[4::5, : IMAGENET_SIZE[0], : IMAGENET_SIZE[1]]
     expected = theirs(keras.applications.densenet.preprocess_input(images.copy())).numpy()
     assert not is_degenerate(expected)
-    assert_equal(ours(card(ours).preprocessing(images)), expected)
+    assert_equal(ours(keras_resnet.card(ours).preprocessing(images)), expected)
 
 
 def test_a_resnet_v2_of_keras_applications_is_refused_with_a_pointer_to_timms():

@@ -110,7 +110,10 @@ def paired(wanted: Mapping[str, Target], scheme: Scheme | None, checkpoint: Chec
     """Our name -> the source's."""
     if scheme:
         return {name: scheme.of(name, checkpoint.layers) for name in wanted}
-    names = matched({name: (target.kind, target.shape) for name, target in wanted.items()}, checkpoint, HEAD in wanted)
+    stem = next((layer.shape for layer in checkpoint.layers.values() if isinstance(layer, Affine)), (0,) * 4)
+    shapes = {name: (target.kind, with_channels(target.shape, stem[2]) if name in STEMS else target.shape)
+              for name, target in wanted.items()}  # fmt: skip
+    names = matched(shapes, checkpoint, HEAD in wanted)
     warnings.warn(
         f"The names in {checkpoint.origin} follow no known scheme: layers were matched by their order and shapes. "
         "Whether both networks stride, pad and add alike cannot be seen from them: compare outputs.",
@@ -160,8 +163,11 @@ def fits(target: Target, layer: Layer, stem: bool) -> bool:
     """A stem may have another number of channels."""
     if type(layer) is not target.kind:
         return False
-    there = tuple(layer.shape)
-    return target.shape == ((*there[:2], target.shape[2], there[3]) if stem else there)
+    return target.shape == (with_channels(layer.shape, target.shape[2]) if stem else tuple(layer.shape))
+
+
+def with_channels(shape: Any, channels: int) -> tuple[int, ...]:
+    return *shape[:2], channels, *shape[3:]
 
 
 def shortened(names: list[str]) -> str:

@@ -3,16 +3,20 @@
 import re
 from collections.abc import Mapping
 
-from keras_resnet.checks import expect
+from keras_resnet.checks import ArgumentError, expect
 from keras_resnet.weights.checkpoint import Affine, Checkpoint, Norm
 
 PART = re.compile(r"(?:stem(?P<stem>\d*)|stage(?P<stage>\d+)_(?:block(?P<block>\d+)|in))_(?P<rest>.*)")
+HEADS = ("head_norm", "predictions")
 
 
 def order(name: str, skip_first: bool) -> tuple:
     """Where a file has a layer of ours: stem, blocks, head; a block's shortcut before or behind its branch."""
+    if name in HEADS:
+        return (2, HEADS.index(name))
     if not (match := PART.fullmatch(name)):
-        return (2, name != "head_norm")
+        raise ArgumentError(f"Invalid value for argument `model`. Expected a plain or residual network, or a source with "
+                            f"names of a known scheme. Received: a model with the layer {name}")  # fmt: skip
     if match["stage"] is None:
         return (0, int(match["stem"] or 0))
     skip, excite = match["rest"].startswith("skip"), match["rest"].endswith("se_excite")
