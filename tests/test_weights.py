@@ -435,17 +435,18 @@ APPLICATIONS_LIKE = ResNetConfig(
 )  # fmt: skip
 
 
-def narrow_stages(x):
-    for stage, (width, blocks) in enumerate(zip((2, 3, 4, 5), APPLICATIONS_BLOCKS, strict=True), start=2):
-        x = stack_residual_blocks_v1(x, width, blocks, stride1=1 if stage == 2 else 2, name=f"conv{stage}")
-    return x
-
-
 @cache
-def narrow_resnet50():
+def narrow_resnet(blocks, weights=None):
     """keras.applications' own ResNet, with its biases, its epsilon and its strides, but few channels."""
+
+    def stages(x):
+        for stage, (width, count) in enumerate(zip((2, 3, 4, 5), blocks, strict=False), start=2):
+            x = stack_residual_blocks_v1(x, width, count, stride1=1 if stage == 2 else 2, name=f"conv{stage}")
+        return x
+
     settings = dict(weights=None, weights_name=None, input_shape=(33, 40, 3), classes=1000)
-    return randomized(ResNet(narrow_stages, False, True, "resnet50", classifier_activation=None, **settings))
+    model = ResNet(stages, False, True, "resnet50", classifier_activation=None, **settings)
+    return randomized(model, seed=0 if weights else 1)
 
 
 @pytest.fixture
@@ -455,7 +456,7 @@ def downloads(monkeypatch):
 
     def ResNet50(weights):  # noqa: N802
         asked.append(weights)
-        return narrow_resnet50()
+        return narrow_resnet(APPLICATIONS_BLOCKS, weights)
 
     monkeypatch.setattr(keras.applications, "ResNet50", ResNet50)
     return asked
@@ -477,7 +478,19 @@ APPLICATIONS_SHAPE = {"input_shape": (33, 40, 3), "classifier_activation": None}
 
 def test_imagenet_is_the_network_of_keras_applications(downloads):
     model = resnet(APPLICATIONS_LIKE, weights="imagenet", **APPLICATIONS_SHAPE)
-    assert_equal(model(BGR_IMAGES[..., ::-1]), np.array(narrow_resnet50()(BGR_IMAGES)))
+    assert_equal(model(BGR_IMAGES[..., ::-1]), np.array(narrow_resnet(APPLICATIONS_BLOCKS, "imagenet")(BGR_IMAGES)))
+
+
+@pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])
+def test_a_file_of_keras_applications_is_the_network_with_its_epsilon(suffix, tmp_path):
+    theirs, path = narrow_resnet((1, 2)), tmp_path / f"net{suffix}"
+    for layer in theirs.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.moving_variance.assign(layer.moving_variance * 1e-5)
+    write_keras(theirs, path)
+    config = replace(APPLICATIONS_LIKE, stages=((8,), (12, 12)))
+    model = resnet(config, weights=path, **APPLICATIONS_SHAPE)
+    assert_equal(model(BGR_IMAGES[..., ::-1]), np.array(theirs(BGR_IMAGES)))
 
 
 def test_imagenet_is_downloaded_after_the_names_were_compared(downloads):

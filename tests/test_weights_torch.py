@@ -330,9 +330,8 @@ def akamaster():
     if not path.is_file():
         pytest.skip(f"no {path.name} beside the repository")
     model = keras_resnet.ResNet20(weights=path, classifier_activation=None)
-    return lambda images: model.predict(
-        keras_resnet.card(model).preprocessing(images.astype("float32")), 500, verbose=0
-    )
+    read = keras_resnet.card(model).preprocessing
+    return lambda images: model.predict(read(images.astype("float32")), batch_size=500, verbose=0)
 
 
 def test_akamasters_published_weights_give_the_recorded_logits(akamaster, cifar10):

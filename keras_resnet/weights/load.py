@@ -95,9 +95,11 @@ def load(model: keras.Model, checkpoint: Checkpoint, *, head: bool, channel_orde
     names = paired(wanted, scheme, checkpoint)
     refuse_contradictions(model, scheme, checkpoint)
     compare(wanted, names, scheme, checkpoint)
+    if scheme is None:
+        warn_of_structure(checkpoint.origin)
+        scheme = UNNAMED
     if checkpoint.download:
         checkpoint = checkpoint.download()
-    scheme = scheme or UNNAMED
     bgr = (scheme.bgr or checkpoint.bgr) if channel_order is None else channel_order == "BGR"
     found = {name: checkpoint.layers[theirs] for name, theirs in names.items()}
     values = converted(model, wanted, found, scheme, bgr)
@@ -113,13 +115,15 @@ def paired(wanted: Mapping[str, Target], scheme: Scheme | None, checkpoint: Chec
     stem = next((layer.shape for layer in checkpoint.layers.values() if isinstance(layer, Affine)), (0,) * 4)
     shapes = {name: (target.kind, with_channels(target.shape, stem[2]) if name in STEMS else target.shape)
               for name, target in wanted.items()}  # fmt: skip
-    names = matched(shapes, checkpoint, HEAD in wanted)
+    return matched(shapes, checkpoint, HEAD in wanted)
+
+
+def warn_of_structure(origin: str) -> None:
     warnings.warn(
-        f"The names in {checkpoint.origin} follow no known scheme: layers were matched by their order and shapes. "
-        "Whether both networks stride, pad and add alike cannot be seen from them: compare outputs.",
-        stacklevel=2,
+        f"The names in {origin} follow no known scheme: layers were matched by their order and shapes. Whether both "
+        "networks stride, pad and add alike cannot be seen from them: compare outputs.",
+        stacklevel=4,
     )
-    return names
 
 
 # What does not fit

@@ -15,8 +15,10 @@ def order(name: str, skip_first: bool) -> tuple:
     if name in HEADS:
         return (2, HEADS.index(name))
     if not (match := PART.fullmatch(name)):
-        raise ArgumentError(f"Invalid value for argument `model`. Expected a plain or residual network, or a source with "
-                            f"names of a known scheme. Received: a model with the layer {name}")  # fmt: skip
+        raise ArgumentError(
+            "Invalid value for argument `model`. Expected a plain or residual network, or a source with names of a "
+            f"known scheme. Received: a model with the layer {name}"
+        )
     if match["stage"] is None:
         return (0, int(match["stem"] or 0))
     skip, excite = match["rest"].startswith("skip"), match["rest"].endswith("se_excite")
