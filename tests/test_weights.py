@@ -17,6 +17,7 @@ import pytest
 from keras import layers
 from keras.src.applications.densenet import DenseNet
 from keras.src.applications.resnet import ResNet, stack_residual_blocks_v1
+from safetensors.numpy import save_file
 from test_torch import NETWORKS, REFERENCE, assert_equal
 from test_torch import load as assign_record
 
@@ -189,7 +190,7 @@ def state_dict(arrays, project):
 
 
 def save(path, tensors):
-    pytest.importorskip("safetensors.numpy").save_file(tensors, path)
+    save_file(tensors, path)
     return path
 
 
@@ -240,14 +241,18 @@ def caffe_layers(model, names):
 # What makes networks, and compares
 
 
+def draw(random, name, shape):
+    """He et al. 2015's normal kernels; scales, shifts, means and variances, none of which is that of the beginning."""
+    if len(shape) > 1:
+        return random.normal(0, np.sqrt(2 / np.prod(shape[:-1])), shape)
+    return random.uniform(0.5, 1.5, shape) if name in ("gamma", "moving_variance") else random.uniform(-0.5, 0.5, shape)
+
+
 def randomized(model, seed=0):
-    """Scales, shifts, means and variances, none of which is that of the beginning."""
     random = np.random.default_rng(seed)
     for layer in walk(model):
         for variable in layer.weights:
-            if len(variable.shape) == 1:
-                low = -0.5 if variable.name in ("beta", "moving_mean", "bias") else 0.5
-                variable.assign(random.uniform(low, low + 1, variable.shape))
+            variable.assign(draw(random, variable.name, variable.shape))
     return model
 
 
@@ -483,7 +488,7 @@ def test_imagenet_is_the_network_of_keras_applications(downloads):
 
 @pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])
 def test_a_file_of_keras_applications_is_the_network_with_its_epsilon(suffix, tmp_path):
-    theirs, path = narrow_resnet((1, 2)), tmp_path / f"net{suffix}"
+    theirs, path = narrow_resnet.__wrapped__((1, 2)), tmp_path / f"net{suffix}"
     for layer in theirs.layers:
         if isinstance(layer, layers.BatchNormalization):
             layer.moving_variance.assign(layer.moving_variance * 1e-5)
@@ -781,7 +786,7 @@ OURS_UNLIKE = [
 @pytest.mark.parametrize(("name", "changes"), OURS_UNLIKE)
 def test_a_model_of_ours_with_another_row_is_refused(name, changes):
     model = network(NETWORKS[name])
-    with load_refused(model, *(f"`{field}`" for field in changes)):
+    with load_refused(model, *(field.split("_")[0] for field in changes)):
         load_weights(model, network(replace(NETWORKS[name], **changes)))
 
 
@@ -789,7 +794,7 @@ def test_a_model_of_ours_with_another_row_is_refused(name, changes):
 def test_a_file_of_ours_with_another_row_is_refused(name, changes, tmp_path):
     network(replace(NETWORKS[name], **changes)).save(tmp_path / "net.keras")
     model = network(NETWORKS[name])
-    with load_refused(model, *(f"`{field}`" for field in changes)):
+    with load_refused(model, *(field.split("_")[0] for field in changes)):
         load_weights(model, tmp_path / "net.keras")
 
 
@@ -800,7 +805,7 @@ def test_a_caffe_file_with_another_first_pool_is_refused(pad, tmp_path):
     pool = next(layer for layer in written if layer.type == "Pooling")
     pool.parameters["pooling_param"]["pad"] = [pad]
     caffe.write(tmp_path / "net.caffemodel", written)
-    with refused("weights", "first pool", f"padding of {pad}"):
+    with refused("weights", "pool", f"padding of {pad}"):
         resnet(config, weights=tmp_path / "net.caffemodel", input_shape=(27, 24, 3))
 
 
@@ -906,7 +911,7 @@ def test_nothing_is_built_of_a_spoiled_file(spoiled, tmp_path):
     spoil, _ = SPOILED[spoiled]
     path = save(tmp_path / "net.safetensors", spoil(state_dict(record_arrays(REFERENCE["basic_b"]), TORCH)))
     with refused("`weights`", "net.safetensors"):
-        resnet(BASIC, weights=path, **SMALL)
+        resnet(BASIC, weights=path, input_shape=(16, 12, 3))
 
 
 def test_an_error_shows_some_of_many_names(tmp_path):
@@ -965,7 +970,11 @@ def test_a_caffe_file_of_another_network_is_refused_as_a_whole(spoil, words, tmp
 # Files that are none
 
 
-@pytest.mark.parametrize("content", [b"", b"\0" * 100, bytes(range(256)) * 9, b"PK\x05\x06" + b"\0" * 18])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\0" * 100, bytes(range(256)) * 9, b"PK\x05\x06" + b"\0" * 18],
+    ids=["nothing", "zeros", "bytes", "empty_archive"],
+)
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_a_file_of_anything_is_refused(suffix, content, tmp_path):
     (tmp_path / f"net{suffix}").write_bytes(content)
@@ -1422,13 +1431,10 @@ def test_a_repository_that_was_partly_downloaded_is_refused(hub):
     ],
     ids=str,
 )  # fmt: skip
-def test_a_repository_with_a_broken_config_raises_nothing_else(hub, config):
+def test_a_repository_with_a_broken_config_is_refused(hub, config):
     hub(config)
-    try:
+    with refused("`weights`", "hf://owner/repo"):
         of_record("basic_b", "hf://owner/repo")
-    except ArgumentError as error:
-        assert "`weights`" in str(error)  # noqa: PT017
-        assert "hf://owner/repo" in str(error)  # noqa: PT017
 
 
 @pytest.mark.parametrize("address", ["hf://", "hf://a", "hf://a/", "hf:///b", "hf://a/b/c", "hf://@main", "hf://a b/c"])

@@ -20,6 +20,11 @@ class Affine:
     def shape(self) -> tuple[int, ...]:
         return self.kernel.shape
 
+    @property
+    def whole(self) -> bool:
+        """Its parts agree in size."""
+        return self.bias is None or self.bias.shape == self.kernel.shape[-1:]
+
 
 @dataclass(frozen=True, eq=False)
 class Norm:
@@ -34,6 +39,11 @@ class Norm:
     @property
     def shape(self) -> tuple[int, ...]:
         return self.gamma.shape
+
+    @property
+    def whole(self) -> bool:
+        """Its parts agree in size."""
+        return all(part.shape == (self.gamma.size,) for part in (self.gamma, self.beta, self.mean, self.variance))
 
 
 @dataclass(frozen=True)

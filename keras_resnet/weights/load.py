@@ -99,7 +99,7 @@ def load(model: keras.Model, checkpoint: Checkpoint, *, head: bool, channel_orde
         warn_of_structure(checkpoint.origin)
         scheme = UNNAMED
     if checkpoint.download:
-        checkpoint = checkpoint.download()
+        checkpoint = replace(checkpoint.download(), origin=checkpoint.origin)
     bgr = (scheme.bgr or checkpoint.bgr) if channel_order is None else channel_order == "BGR"
     found = {name: checkpoint.layers[theirs] for name, theirs in names.items()}
     values = converted(model, wanted, found, scheme, bgr)
@@ -165,7 +165,7 @@ def strides_alike(ours: layers.Layer, theirs: Layer) -> bool:
 
 def fits(target: Target, layer: Layer, stem: bool) -> bool:
     """A stem may have another number of channels."""
-    if type(layer) is not target.kind:
+    if type(layer) is not target.kind or 0 in layer.shape:
         return False
     return target.shape == (with_channels(layer.shape, target.shape[2]) if stem else tuple(layer.shape))
 
@@ -180,7 +180,8 @@ def shortened(names: list[str]) -> str:
 
 
 def refuse_contradictions(model, scheme, checkpoint):
-    is_ours = traits(model)
+    row = known.config if (known := card(model)) else {}
+    is_ours = traits(model) | {field: row[field] for field in ("stem", "shortcut") if field in row}
     for field, value in (scheme or UNNAMED).implies(checkpoint).items():
         found = is_ours.get(field, value)
         expect(found == value, field, f"{value!r}, which the weights of {checkpoint.origin} imply", found)

@@ -2,7 +2,7 @@
 
 import json
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from io import BytesIO
@@ -47,15 +47,13 @@ def read_torch(path: Path) -> Checkpoint:
     import torch
 
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever the unpickler and the archive raise on a file that is none
+        state = state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        tensors = {str(name): value for name, value in state.items() if isinstance(value, torch.Tensor)}
+        arrays = {name: value.detach().float().numpy() for name, value in tensors.items()}
+    except Exception as error:  # whatever the unpickler, the archive and odd tensors raise
         unreadable(path, "torch", error)
-    state = state_dict(loaded)
-    tensors = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
-    expect(tensors, "weights", "a file with a state dict, bare or under 'state_dict', 'model' or 'net'", str(path))
-    return Checkpoint(
-        str(path), torch_layers({name: value.detach().float().numpy() for name, value in tensors.items()})
-    )
+    expect(arrays, "weights", "a file with a state dict, bare or under 'state_dict', 'model' or 'net'", str(path))
+    return Checkpoint(str(path), torch_layers(arrays))
 
 
 def state_dict(loaded: Any) -> Mapping[str, Any]:
@@ -91,12 +89,17 @@ def torch_layer(parameters: dict[str, np.ndarray]) -> Layer:
     shapes = {name: value.shape for name, value in parameters.items() if name != "num_batches_tracked"}
     weight, bias = parameters.get("weight"), parameters.get("bias")
     if weight is not None and weight.ndim in (2, 4) and shapes.keys() <= {"weight", "bias"}:
-        return Affine(np.transpose(weight.reshape(*weight.shape, *[1] * (4 - weight.ndim)), (2, 3, 1, 0)), bias)
+        kernel = np.transpose(weight.reshape(*weight.shape, *[1] * (4 - weight.ndim)), (2, 3, 1, 0))
+        return known(Affine(kernel, bias), shapes)
     if shapes.keys() - {"weight", "bias"} == {"running_mean", "running_var"}:
         mean, variance = parameters["running_mean"], parameters["running_var"]
         gamma = np.ones_like(mean) if weight is None else weight
-        return Norm(gamma, np.zeros_like(mean) if bias is None else bias, mean, variance)
+        return known(Norm(gamma, np.zeros_like(mean) if bias is None else bias, mean, variance), shapes)
     return Other(shapes)
+
+
+def known(layer: Affine | Norm, shapes: Mapping[str, tuple[int, ...]]) -> Layer:
+    return layer if layer.whole else Other(shapes)
 
 
 # Keras' files and models
@@ -104,49 +107,76 @@ def torch_layer(parameters: dict[str, np.ndarray]) -> Layer:
 
 def read_keras(path: Path) -> Checkpoint:
     """Keras: what `save_weights` and `save` write, of our networks and of keras.applications'."""
+    if path.suffix != ".keras":
+        return Checkpoint(str(path), keras_layers(path, {}), ordered=False)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            settings = dict(layer_settings(json.loads(archive.read("config.json"))))
+            weights, told = BytesIO(archive.read("model.weights.h5")), card(path)
+    except Exception as error:  # whatever the archive and its parts raise
+        unreadable(path, "Keras", error)
+    return ours(Checkpoint(str(path), keras_layers(weights, settings, path)), told)
+
+
+def layer_settings(config: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The name and settings of every layer in Keras' JSON, however deep, in the model's order."""
+    if isinstance(config, list):
+        for item in config:
+            yield from layer_settings(item)
+    elif isinstance(config, dict):
+        settings = config.get("config")
+        if isinstance(settings, dict) and "name" in settings:
+            yield settings["name"], settings
+        for item in config.values():
+            yield from layer_settings(item)
+
+
+def keras_layers(file: Any, settings: Mapping[str, Mapping[str, Any]], path: Any = None) -> dict[str, Layer]:
+    """In the order of the settings."""
     found: dict[str, Layer] = {}
 
     def visit(where, group):
         if isinstance(group, h5py.Group) and "name" in group.attrs and "0" in group and where.startswith("layers/"):
-            found[group.attrs["name"]] = keras_layer([group[str(index)][()] for index in range(len(group))])
+            arrays = [np.array(group[str(index)], "float32") for index in range(len(group))]
+            found[group.attrs["name"]] = keras_layer(arrays, settings.get(group.attrs["name"], {}))
 
     try:
-        file: Any = path
-        if path.suffix == ".keras":
-            with zipfile.ZipFile(path) as archive:
-                file = BytesIO(archive.read("model.weights.h5"))
         with h5py.File(file) as opened:
             opened.visititems(visit)
-    except (OSError, KeyError, RuntimeError, ValueError, zipfile.BadZipFile) as error:
-        unreadable(path, "Keras", error)
-    return ours(Checkpoint(str(path), found, ordered=False), card(path) if path.suffix == ".keras" else None)
+    except Exception as error:  # whatever h5py raises on a file that is none
+        unreadable(path or file, "Keras", error)
+    position = {name: index for index, name in enumerate(settings)}
+    return dict(sorted(found.items(), key=lambda item: position.get(item[0], -1)))
 
 
 def read_keras_model(model: keras.Model) -> Checkpoint:
     weighted = {layer.name: layer for layer in walk(model) if layer.weights}
-    found = {name: keras_layer([np.array(v) for v in layer.weights], layer) for name, layer in weighted.items()}
+    found = {name: keras_layer([np.array(variable) for variable in layer.weights], layer.get_config())
+             for name, layer in weighted.items()}  # fmt: skip
     return ours(Checkpoint(f"the model {model.name}", found), card(model))
 
 
-def ours(checkpoint: Checkpoint, known: Card | None) -> Checkpoint:
+def ours(checkpoint: Checkpoint, told: Card | None) -> Checkpoint:
     """With what the card of a network of ours tells."""
-    if known is None:
+    if told is None:
         return checkpoint
-    done = known.preprocessing
-    return replace(checkpoint, card=known, preprocessing=(done, done.share) if done else None,
-                   class_names=known.class_names)  # fmt: skip
+    done = told.preprocessing
+    return replace(checkpoint, card=told, preprocessing=(done, done.share) if done else None,
+                   class_names=told.class_names)  # fmt: skip
 
 
-def keras_layer(arrays: list[np.ndarray], layer: Any = None) -> Layer:
-    dimensions = [array.ndim for array in arrays]
+def keras_layer(arrays: list[np.ndarray], settings: Mapping[str, Any]) -> Layer:
+    dimensions, shapes = [array.ndim for array in arrays], {str(i): array.shape for i, array in enumerate(arrays)}
     if dimensions in ([2], [2, 1], [4], [4, 1]):
         kernel, bias = arrays[0], arrays[1] if len(arrays) == 2 else None
-        strides = getattr(layer, "strides", None)
-        return Affine(kernel.reshape(*[1] * (4 - kernel.ndim), *kernel.shape), bias, strides and strides[0])
+        strides = settings.get("strides")
+        return known(
+            Affine(kernel.reshape(*[1] * (4 - kernel.ndim), *kernel.shape), bias, strides and strides[0]), shapes
+        )
     if dimensions == [1] * 4:
         gamma, beta, mean, variance = arrays
-        return Norm(gamma, beta, mean, variance, getattr(layer, "epsilon", None))
-    return Other({str(index): array.shape for index, array in enumerate(arrays)})
+        return known(Norm(gamma, beta, mean, variance, settings.get("epsilon")), shapes)
+    return Other(shapes)
 
 
 # The Hugging Face hub
@@ -159,42 +189,42 @@ def read_hub(address: str) -> Checkpoint:
     expect(owner and name and "/" not in name, "weights", "hf://owner/repo or hf://owner/repo@revision", address)
     needs("huggingface_hub", "hub", address)
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     def fetched(file: str) -> Path:
         return Path(hf_hub_download(repository, file, revision=revision or None))
 
     try:
-        config = json.loads(fetched("config.json").read_text())
+        description = told(fetched("config.json"), address)
         try:
             checkpoint = read_safetensors(fetched("model.safetensors"))
         except LocalEntryNotFoundError:  # a kind of the next one: the hub cannot be reached
             raise
         except EntryNotFoundError:
             checkpoint = read_torch(fetched("pytorch_model.bin"))
-    except (EntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
-        if isinstance(error, ArgumentError):
-            raise
+    except ArgumentError:
+        raise
+    except Exception as error:  # whatever the hub raises, and what stands in the JSON
         unreadable(address, "timm", error)
-    return replace(checkpoint, origin=address, **told(config))
+    return replace(checkpoint, origin=address, **description)
 
 
-def told(config: Mapping[str, Any]) -> dict[str, Any]:
+def told(path: Path, address: str) -> dict[str, Any]:
     """Preprocessing and class names in a config.json of timm's."""
-    config = {**config, **config.get("pretrained_cfg", {})}
-    found: dict[str, Any] = {}
-    if "mean" in config and "std" in config:
-        normalization = of_unit(config["mean"], config["std"])
-        interpolation = config.get("interpolation", "bilinear")
-        found["preprocessing"] = (
-            replace(normalization, interpolation=interpolation),
-            config.get("crop_pct", 1.0),
-        )
-    if "label_names" in config:
-        found["class_names"] = tuple(config["label_names"])
-    elif config.get("num_classes") == 1000:
-        found["class_names"] = IMAGENET
-    return found
+    try:
+        config = json.loads(path.read_text())
+        config = {**config, **config.get("pretrained_cfg", {})}
+        names = IMAGENET if config.get("num_classes") == 1000 else None
+        found: dict[str, Any] = {"class_names": tuple(config["label_names"]) if "label_names" in config else names}
+        if "mean" in config and "std" in config:
+            reads = replace(
+                of_unit(config["mean"], config["std"]), interpolation=config.get("interpolation", "bilinear")
+            )
+            found["preprocessing"] = reads, float(config.get("crop_pct", 1.0))
+            expect(0 < found["preprocessing"][1] <= 1, "crop_pct", "a share in (0, 1]", config["crop_pct"])
+        return found
+    except Exception as error:  # whatever stands there
+        unreadable(address, "timm", error)
 
 
 # keras.applications

@@ -67,6 +67,12 @@ def kernel_size(layers: Layers, name: str) -> int | None:
     return layer.kernel.shape[0] if isinstance(layer, Affine) else None
 
 
+def implied_by_ours(checkpoint):
+    """What the row in a card says; a file of weights alone tells nothing."""
+    row = checkpoint.card.config if checkpoint.card else {}
+    return {field: row[field] for field in ("stem", "shortcut", "stride_in") if field in row}
+
+
 # torch
 
 
@@ -180,6 +186,7 @@ SCHEMES: tuple[Scheme, ...] = (
         networks=("*",),
         names={},
         fits=lambda layers: named(layers, "stem_conv|stem1_conv|stage1_column1_1_conv"),
+        implies=implied_by_ours,
     ),
     Scheme(
         title="torchvision and timm: ResNet, ResNeXt, wide, SE, ResNet-D, ResNet-RS",

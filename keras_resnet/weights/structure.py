@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import partial
 
 from keras_resnet.checks import ArgumentError, expect
 from keras_resnet.weights.checkpoint import Affine, Checkpoint, Norm
@@ -35,7 +36,9 @@ def matched(ours: Mapping[str, tuple[type, tuple[int, ...]]], checkpoint: Checkp
     """
     expect(checkpoint.ordered, "weights", "names of a known scheme: a file that keeps no order of its layers cannot be "
            "matched by structure", checkpoint.origin)  # fmt: skip
-    found = [pairs for skip_first in (False, True) if (pairs := aligned(ours, checkpoint, skip_first, head))]
+    orders = [sorted(ours, key=partial(order, skip_first=first)) for first in (False, True)]
+    orders.append(list(ours))  # as Keras lists layers: by depth
+    found = [pairs for names in orders if (pairs := aligned(ours, names, checkpoint, head))]
     here, there = counts(kind for kind, _ in ours.values()), counts(map(type, checkpoint.layers.values()))
     expect(found, "weights", "names of a known scheme, or this network's layers in their order and shapes: "
            f"{here} here, {there} in the source", checkpoint.origin)  # fmt: skip
@@ -49,10 +52,10 @@ def counts(kinds) -> str:
     return f"{kinds.count(Affine)} convolutions and dense layers, {kinds.count(Norm)} norms"
 
 
-def aligned(ours, checkpoint: Checkpoint, skip_first: bool, head: bool) -> dict[str, str] | None:
+def aligned(ours, in_order: list[str], checkpoint: Checkpoint, head: bool) -> dict[str, str] | None:
     pairs: dict[str, str] = {}
     for kind in (Affine, Norm):
-        names = sorted((name for name, (of, _) in ours.items() if of is kind), key=lambda name: order(name, skip_first))
+        names = [name for name in in_order if ours[name][0] is kind]
         theirs = [name for name, layer in checkpoint.layers.items() if isinstance(layer, kind)]
         if kind is Affine and not head:  # the source's last one is a classifier that this network does not take
             theirs = theirs[: len(names)] if len(theirs) == len(names) + 1 else theirs
