@@ -2,11 +2,14 @@
 
 import json
 import re
+import runpy
 import zipfile
 from contextlib import contextmanager
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import caffe_files as caffe
@@ -27,8 +30,10 @@ from keras_resnet.checks import ArgumentError
 from keras_resnet.tracing import walk
 from keras_resnet.weights.checkpoint import Affine, Checkpoint
 from keras_resnet.weights.readers import FORMATS
+from keras_resnet.weights.schemes import SCHEMES
 from keras_resnet.weights.structure import matched
 
+DOCS = Path(__file__).parent.parent / "docs"
 BASIC, BOTTLENECK = NETWORKS["basic_b"], NETWORKS["bottleneck_3x3"]
 SMALL = {"input_shape": (16, 12, 3), "classes": 5, "classifier_activation": None}
 IMAGES = np.random.default_rng(1).normal(size=(2, 16, 12, 3)).astype("float32")
@@ -1441,3 +1446,32 @@ def test_a_repository_with_a_broken_config_is_refused(hub, config):
 def test_a_malformed_address_is_refused(hub, address):
     with refused("`weights`", address):
         of_record("basic_b", address)
+
+
+# The documentation
+
+
+def test_the_tables_of_sources_are_what_the_code_writes():
+    page = DOCS / "weights.md"
+    assert runpy.run_path(str(DOCS / "weights_table.py"))["written"](page.read_text()) == page.read_text()
+
+
+def stand_in(row):
+    """A small network with layers of the same names."""
+    if isinstance(row, keras_resnet.DenseNetConfig):
+        return replace(row, stages=(1,) * len(row.stages), growth=4, stem_filters=4)
+    stages = tuple((8 * 2**stage,) * 2 for stage in range(len(row.stages)))
+    return replace(row, stages=stages, stem_filters=8, groups=1, se_ratio=min(row.se_ratio, 1))
+
+
+@pytest.mark.parametrize("scheme", [scheme for scheme in SCHEMES if scheme.names], ids=lambda scheme: scheme.title)
+def test_a_scheme_names_every_layer_of_its_networks(scheme):
+    rows = {stand_in(row) for name, row in keras_resnet.NETWORKS.items()
+            if any(fnmatchcase(name, pattern) for pattern in scheme.networks)}  # fmt: skip
+    assert rows
+    for row in rows:
+        if "resnetv2" in scheme.title and row.stem == "imagenet":
+            row = replace(row, stem="imagenet_bare")  # as its weights imply
+        build = keras_resnet.densenet if isinstance(row, keras_resnet.DenseNetConfig) else keras_resnet.resnet
+        weighted = [layer.name for layer in build(row).layers if layer.weights]
+        assert not [name for name in weighted if not scheme.candidates(name)]
