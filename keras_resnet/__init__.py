@@ -9,6 +9,7 @@ from keras_resnet.complexity import Complexity, complexity
 from keras_resnet.config import ResNetConfig
 from keras_resnet.densenet import DenseNetConfig, densenet
 from keras_resnet.fractalnet import FractalNetConfig, fractalnet
+from keras_resnet.grouped_conv import GroupedConv2D
 from keras_resnet.model import features, load_model, portable
 from keras_resnet.predict import decode_predictions, preprocessing
 from keras_resnet.resnet import resnet
@@ -25,6 +26,7 @@ __all__ = [
     "Complexity",
     "DenseNetConfig",
     "FractalNetConfig",
+    "GroupedConv2D",
     "Preprocessing",
     "ResNetConfig",
     "__version__",

@@ -3,6 +3,8 @@
 import keras
 from keras import layers
 
+from keras_resnet.grouped_conv import GroupedConv2D
+
 LONGEST_CHAIN = 750  # layers: Keras walks a graph recursively along first inputs, and Python stops at 1,000 calls
 BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-5}  # the papers' and torch's; Keras' own are 0.99 and 1e-3
 
@@ -14,9 +16,8 @@ def conv(x, filters, kernel_size, name, *, stride=1, dilation=1, **settings):
     if stride > 1 and kernel_size > 1:
         x = layers.ZeroPadding2D((kernel_size - 1) // 2 * dilation, name=f"{name}_pad")(x)
         padding = "valid"
-    return layers.Conv2D(
-        filters, kernel_size, stride, padding, dilation_rate=dilation, name=f"{name}_conv", **settings
-    )(x)
+    kind = GroupedConv2D if settings.get("groups", 1) > 1 else layers.Conv2D
+    return kind(filters, kernel_size, stride, padding, dilation_rate=dilation, name=f"{name}_conv", **settings)(x)
 
 
 def identity(x, name, gamma="ones"):

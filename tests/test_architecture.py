@@ -19,7 +19,8 @@ ROOMS = {  # room: the rooms of ours that it imports, and no others
     "checks": set(),
     "files": {"checks"},
     "config": {"checks"},
-    "layers": set(),
+    "grouped_conv": set(),
+    "layers": {"grouped_conv"},
     "blocks": {"layers"},
     "tracing": set(),
     "weights": {"card", "checks", "tracing"},
@@ -41,7 +42,7 @@ ROOMS = {  # room: the rooms of ours that it imports, and no others
     "cli": {"_version", "card", "checks", "complexity", "experiment", "files", "model", "predict", "zoo"},
     "__main__": {"cli"},
     "__init__": {"_version", "applications", "blocks", "card", "complexity", "config", "densenet", "fractalnet",
-                 "model", "predict", "resnet", "weights", "zoo"},
+                 "grouped_conv", "model", "predict", "resnet", "weights", "zoo"},
 }  # fmt: skip
 
 
@@ -91,9 +92,9 @@ def test_importing_costs_no_more_than_importing_keras():
 
 def test_public_names():
     others = {"NETWORKS", "ORDERS", "PREPROCESSINGS", "SHORTCUTS", "STEMS", "Card", "Complexity", "DenseNetConfig",
-              "FractalNetConfig", "Preprocessing", "ResNetConfig", "__version__", "build", "card", "complexity",
-              "decode_predictions", "densenet", "features", "fractalnet", "load_model", "load_weights", "names",
-              "portable", "preprocessing", "resnet"}  # fmt: skip
+              "FractalNetConfig", "GroupedConv2D", "Preprocessing", "ResNetConfig", "__version__", "build", "card",
+              "complexity", "decode_predictions", "densenet", "features", "fractalnet", "load_model", "load_weights",
+              "names", "portable", "preprocessing", "resnet"}  # fmt: skip
     assert set(keras_resnet.__all__) == others | set(applications.__all__)
     assert all(hasattr(keras_resnet, name) for name in keras_resnet.__all__)
 
