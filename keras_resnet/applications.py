@@ -65,7 +65,8 @@ class Application(Protocol):
             An uncompiled functional `keras.Model`.
 
         Raises:
-            ValueError: Before anything is built, with the argument, what was expected and what was received.
+            ValueError: With the argument, what was expected and what was received; before anything is built, except for
+                weights of another network.
         """
         ...
 

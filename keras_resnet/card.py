@@ -128,6 +128,7 @@ class Card:
     versions: Mapping[str, str] = field(default_factory=versions)
 
     def __post_init__(self):
+        expect_rules(_CARD_RULES, self)
         for name in ("config", "recipe", "data"):
             object.__setattr__(self, name, json.loads(json.dumps(getattr(self, name))))  # lists, as in a file
 
@@ -160,6 +161,18 @@ class Card:
         for name, text in (("card.json", self.to_json()), ("card.md", self.to_markdown())):
             with completed(folder / name) as path:
                 path.write_text(text)
+
+
+IS_MAPPING = Rule(lambda value: isinstance(value, Mapping), "a dict")
+IS_NAMES = Rule(
+    lambda names: names in (None, IMAGENET) or is_list_of(lambda name: isinstance(name, str))(names),
+    f"names, {IMAGENET!r} or None",
+)
+_CARD_RULES: dict[str, Rule] = {
+    "class_names": IS_NAMES,
+    "preprocessing": Rule(lambda row: row is None or isinstance(row, Preprocessing), "a Preprocessing or None"),
+    **dict.fromkeys(("config", "recipe", "data", "metrics", "versions"), IS_MAPPING),
+}
 
 
 def table(values: dict[str, Any]) -> str:

@@ -157,7 +157,7 @@ def convert(source, name, out, classes, size, config_changes):
     SOURCE is imagenet, hf://owner/repo, or a file of torch, safetensors, Caffe or Keras. The fields of the network's
     row that the weights imply need not be given.
     """
-    expect(out.suffix == ".keras", "out", "a path that ends in .keras", str(out))
+    expect(out.suffix == ".keras" and out.parent.is_dir(), "out", "a path in a folder, that ends in .keras", str(out))
     shape = None if size is None else (size, size, 3)
     with completed(out) as path:
         model = zoo.build(name, weights=source, classes=classes, input_shape=shape, **config_changes)

@@ -38,6 +38,8 @@ def preprocessing(model: keras.Model, row: Preprocessing | str | None = None) ->
     TensorShape([2, 32, 32, 3])
     """
     found = preprocessing_row(model, row)
+    channels = model.input_shape[-1]
+    expect(len(found.mean) == channels, "preprocessing", f"one of {channels} channels, as the model", found)
     chain: list[Any] = [layers.Rescaling(1.0, name="to_float")]
     if found.resize:
         middle = dict(crop_to_aspect_ratio=True, antialias=True)
@@ -115,7 +117,12 @@ def probabilities(model: keras.Model, images: Any) -> np.ndarray:
 
 
 def ends_in_logits(model: keras.Model) -> bool:
-    return model.get_layer("predictions").activation is keras.activations.linear
+    """Whether softmax is still to come."""
+    expect(
+        len(model.outputs) == 1 and len(model.output_shape) == 2, "model", "one that ends in a classifier", model.name
+    )
+    last = model.outputs[0]._keras_history.operation
+    return getattr(last, "activation", None) is keras.activations.linear
 
 
 def read_image(path: Path, channels: int) -> np.ndarray:

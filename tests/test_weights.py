@@ -26,9 +26,10 @@ from test_torch import load as assign_record
 
 import keras_resnet
 from keras_resnet import PREPROCESSINGS, DenseNetConfig, ResNetConfig, card, densenet, load_weights, resnet
+from keras_resnet.card import attach
 from keras_resnet.checks import ArgumentError
 from keras_resnet.tracing import walk
-from keras_resnet.weights.checkpoint import Affine, Checkpoint
+from keras_resnet.weights.checkpoint import Affine, Checkpoint, Other
 from keras_resnet.weights.readers import FORMATS
 from keras_resnet.weights.schemes import SCHEMES
 from keras_resnet.weights.structure import matched
@@ -919,6 +920,105 @@ def test_nothing_is_built_of_a_spoiled_file(spoiled, tmp_path):
         resnet(BASIC, weights=path, input_shape=(16, 12, 3))
 
 
+def test_a_keras_file_of_another_order_is_refused(tmp_path):
+    network(replace(BASIC, order="pre")).save(tmp_path / "net.keras")
+    with load_refused(model := network(BASIC), "`order`", "'pre'", "'post'"):
+        load_weights(model, tmp_path / "net.keras")
+    network(replace(BASIC, order="pre")).save_weights(tmp_path / "net.weights.h5")
+    with load_refused(model, "missing", "stem_norm", "left over", "head_norm"):
+        load_weights(model, tmp_path / "net.weights.h5")
+
+
+UNLIKE = [
+    ({}, {"order": "relu_only"}),
+    ({}, {"order": "relu_before_sum"}),
+    ({}, {"shortcut": "D"}),
+    ({"shortcut": "A"}, {"shortcut": "constant_scaling"}),
+    ({"shortcut": "A"}, {"shortcut": "none"}),
+    ({"shortcut": "exclusive_gating"}, {"shortcut": "shortcut_only_gating"}),
+    ({"branch": "bottleneck"}, {"branch": "bottleneck", "stride_in": "1x1"}),
+    ({"stem": "deep"}, {"stem": "imagenet"}),
+]
+
+
+@pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])
+@pytest.mark.parametrize(("theirs", "ours"), UNLIKE, ids=str)
+def test_a_file_of_ours_that_is_wired_otherwise_is_refused(theirs, ours, suffix, tmp_path):
+    path, source = tmp_path / f"net{suffix}", network(replace(BASIC, **theirs))
+    source.save(path) if suffix == ".keras" else source.save_weights(path)
+    model = network(replace(BASIC, **ours))
+    with load_refused(model, "Expected"):
+        load_weights(model, path)
+
+
+def test_a_dilated_network_takes_the_weights_of_the_strided_one(tmp_path):
+    row = replace(BOTTLENECK, stages=((8,), (8,), (12,), (16,)), shortcut="A")
+    network(row).save_weights(tmp_path / "net.weights.h5")
+    load_weights(network(replace(row, output_stride=8)), tmp_path / "net.weights.h5")
+
+
+@pytest.mark.parametrize("order", ["relu_only", "relu_before_sum"])
+def test_torch_names_are_of_the_papers_order(order, tmp_path):
+    path = saved_record(tmp_path, "basic_b", TORCH)
+    with load_refused(model := network(replace(BASIC, order=order)), "`order`", "'post'", repr(order)):
+        load_weights(model, path)
+
+
+def test_what_is_no_tensor_of_ours_is_refused_by_structure():
+    source = Checkpoint("a source", {"a": Affine(np.zeros((3, 3, 3, 4))), "gn": Other({"weight": (4,)})})
+    with refused("gn has no place"):
+        matched({"stem_conv": (Affine, (3, 3, 3, 4))}, source, head=False)
+
+
+def test_a_model_with_other_channels_is_not_adapted(tmp_path):
+    source = resnet(BASIC, input_shape=(16, 12, 4), classes=5)
+    with load_refused(model := network(BASIC), "of another shape", "stem_conv"):
+        load_weights(model, source)
+
+
+def test_biases_are_taken_over_behind_a_preprocessing_and_in_mixed_precision(tmp_path):
+    tensors = state_dict(record_arrays(REFERENCE["basic_b"]), TORCH)
+    tensors |= {"conv1.bias": np.linspace(-1.001, 1.003, 4, dtype="float32")}
+    path = save(tmp_path / "net.safetensors", tensors)
+    expected = resnet(BASIC, weights=path, input_shape=(16, 12, 3)).get_layer("stem_norm").moving_mean
+    scaled = layers.Rescaling(2.0, 1.0)(keras.Input((16, 12, 3)))
+    behind = resnet(BASIC, weights=path, input_tensor=scaled)
+    np.testing.assert_array_equal(behind.get_layer("stem_norm").moving_mean, expected)
+    policy = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        narrow = resnet(BASIC, weights=path, input_shape=(16, 12, 3))
+    finally:
+        keras.config.set_dtype_policy(policy)
+    np.testing.assert_array_equal(narrow.get_layer("stem_norm").moving_mean, expected)
+
+
+def test_the_card_forgets_what_was_reached_with_other_weights(tmp_path):
+    model = network(BASIC)
+    attach(model, replace(card(model), metrics={"accuracy": 0.99}, data={"name": "digits"}))
+    load_weights(model, saved_record(tmp_path, "basic_b", TORCH))
+    assert (card(model).metrics, card(model).data) == ({}, {})
+
+
+@pytest.mark.parametrize("model", ["x", None, keras.Sequential([layers.Dense(2)])])
+def test_what_is_no_built_model_is_refused(model, tmp_path):
+    with refused("`model`", "a built Keras model"):
+        load_weights(model, saved_record(tmp_path, "basic_b", TORCH))
+
+
+def test_weights_that_cannot_be_downloaded_are_a_connection_error(monkeypatch):
+    real = keras.applications.ResNet50
+
+    def offline(weights):
+        if weights == "imagenet":
+            raise OSError("URL fetch failure")
+        return real(weights=None)
+
+    monkeypatch.setattr(keras.applications, "ResNet50", offline)
+    with pytest.raises(ConnectionError, match="URL fetch failure"):
+        keras_resnet.ResNet50(weights="imagenet")
+
+
 def test_an_error_shows_some_of_many_names(tmp_path):
     tensors = without(state_dict(record_arrays(REFERENCE["basic_b"]), TORCH), "layer2")
     model = network(BASIC)
@@ -933,9 +1033,8 @@ def test_an_error_shows_some_of_many_names(tmp_path):
         ({"stages": ((4, 4), (6,), (12,))}, ["shape", "stage3_block1_a1_conv", "(3, 3, 6, 10)", "(3, 3, 6, 12)"]),
         ({"stages": ((4,), (6,), (10,))}, ["missing", "stage1_block2_a1_conv"]),
         ({"stages": ((4, 4, 4), (6,), (10,))}, ["left over", "stage1_block3_a1_conv"]),
-        ({"order": "pre"}, ["missing", "stem_norm", "left over", "head_norm"]),
     ],
-    ids=["shapes", "missing", "left_over", "order"],
+    ids=["shapes", "missing", "left_over"],
 )
 def test_a_keras_file_of_another_network_is_refused_as_a_whole(changes, words, suffix, tmp_path):
     theirs, path = network(replace(BASIC, **changes)), tmp_path / f"net{suffix}"
@@ -1426,19 +1525,40 @@ def test_a_repository_that_was_partly_downloaded_is_refused(hub):
 @pytest.mark.parametrize(
     "config",
     [
-        "", "[]", "not JSON", '"text"',
-        {"pretrained_cfg": None}, {"pretrained_cfg": {"mean": "gray", "std": [1]}},
-        {"pretrained_cfg": {"mean": [1, 2], "std": [1]}},
+        {"pretrained_cfg": {"mean": "gray", "std": [1]}}, {"pretrained_cfg": {"mean": [1, 2], "std": [1]}},
         {"pretrained_cfg": {"mean": [0, 0, 0], "std": [1, 1, 1], "interpolation": "psychic"}},
         {"pretrained_cfg": {"mean": [0, 0, 0], "std": [1, 1, 1], "crop_pct": "most"}},
         {"pretrained_cfg": {"mean": [0, 0, 0], "std": [1, 1, 1], "crop_pct": 0}},
-        {"label_names": 3},
     ],
     ids=str,
 )  # fmt: skip
-def test_a_repository_with_a_broken_config_is_refused(hub, config):
+def test_a_config_that_makes_no_sense_is_passed_over_and_said(hub, config):
+    hub(config)
+    with pytest.warns(UserWarning, match="hf://owner/repo does not say how to read images"):
+        model = of_record("basic_b", "hf://owner/repo")
+    assert card(model).preprocessing is None
+
+
+@pytest.mark.parametrize(
+    "config", ["[]", '"text"', {"pretrained_cfg": None}, {"label_names": 3}, {"label_names": "ab"}]
+)
+def test_a_config_that_says_nothing_tells_nothing(hub, config):
+    hub(config)
+    model = of_record("basic_b", "hf://owner/repo")
+    assert (card(model).preprocessing, card(model).class_names) == (None, None)
+
+
+@pytest.mark.parametrize("config", ["", "not JSON"])
+def test_a_config_that_is_no_json_is_refused(hub, config):
     hub(config)
     with refused("`weights`", "hf://owner/repo"):
+        of_record("basic_b", "hf://owner/repo")
+
+
+@pytest.mark.parametrize("architecture", ["resnetaa50", "resnetblur18", "seresnextaa101d_32x8d"])
+def test_networks_with_filters_that_are_not_in_their_weights_are_refused(hub, architecture):
+    hub({"architecture": architecture})
+    with refused("`weights`", architecture, "hf://owner/repo"):
         of_record("basic_b", "hf://owner/repo")
 
 

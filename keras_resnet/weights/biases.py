@@ -1,6 +1,7 @@
 """Where a source's convolutions have biases and ours have none: what the norms behind them must take over."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import keras
 import numpy as np
@@ -9,52 +10,82 @@ from keras import layers
 from keras_resnet.checks import expect
 from keras_resnet.tracing import replaced_calls, walk
 
-CONSTANT = (
+LINEAR = (
     layers.Add, layers.Average, layers.Concatenate, layers.ZeroPadding2D, layers.AveragePooling2D, layers.MaxPooling2D,
     layers.Dropout, layers.InputLayer, layers.Rescaling,
 )  # fmt: skip
 SIDE = 64
 
 
-def absorbed(model: keras.Model, biases: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def absorbed(model: keras.Model, biases: Mapping[str, np.ndarray], origin: str) -> dict[str, np.ndarray]:
     """Norm -> what the biases of the convolutions add to its input, channel by channel.
 
-    Everything between a convolution and the norms that read it is linear, and maps an image that is constant to one
-    that is: so the model is called with a bias for a convolution's output, zeros for a norm's, and each layer between
-    as it is. A bias that meets anything else before a norm cannot be taken over.
+    Between a convolution and the norms that read it, every layer adds what it adds to an image that is constant. So the
+    model is called with zeros for the outputs of all other layers, once with the biases and once without, and the
+    difference is what the norms read of them. A bias that meets anything but a norm cannot be taken over.
 
     Raises:
         ValueError: Where a bias reaches a relu, another convolution or the head, or is not constant any more.
     """
     if not any(np.any(bias) for bias in biases.values()):
         return {}
-    taken: dict[str, np.ndarray] = {}
+    without, with_biases = reads(model, {}), reads(model, biases)
+    added = {reader: with_biases[reader] - without[reader] for reader in with_biases}
+    added = {reader: values for reader, values in added.items() if np.any(values)}
+    others = [
+        "the output" if reader is model else reader.name
+        for reader, values in added.items()
+        if not is_taken_over(reader, values)
+    ]
+    expect(not others, "weights", "no convolution with a bias but before norms that can take it over; one is added to "
+           f"what {', '.join(others[:3])} reads", origin)  # fmt: skip
+    return {norm.name: pixels(norm, values)[0] for norm, values in added.items()}
+
+
+def is_taken_over(reader: layers.Layer, values: np.ndarray) -> bool:
+    return isinstance(reader, layers.BatchNormalization) and bool(
+        (pixels(reader, values) == pixels(reader, values)[0]).all()
+    )
+
+
+def pixels(norm: layers.BatchNormalization, values: np.ndarray) -> np.ndarray:
+    """[height * width, channels]"""
+    return values.reshape(-1, norm.gamma.shape[0])
+
+
+def reads(model: keras.Model, biases: Mapping[str, np.ndarray]) -> dict[layers.Layer, np.ndarray]:
+    """What each layer but the linear ones reads, where each of these gives its bias or zeros; and its output."""
+    read: dict[layers.Layer, np.ndarray] = {}
 
     def replacement(layer, call):
         def of_constants(x, *args, **kwargs):
-            if isinstance(layer, CONSTANT):
+            if isinstance(layer, LINEAR):
                 return call(x, *args, **kwargs)
-            images = keras.tree.map_structure(keras.ops.convert_to_numpy, x)
-            if isinstance(layer, layers.BatchNormalization):
-                taken[layer.name] = only_value(images, layer.name)
-            else:
-                refuse_unless(not any(map(np.any, keras.tree.flatten(images))), layer.name)
-            shape = layer.compute_output_shape(keras.tree.map_structure(np.shape, images))
+            read[layer] = flat(x)
+            shape = layer.compute_output_shape(keras.tree.map_structure(np.shape, x))
             return keras.ops.convert_to_tensor(np.zeros(shape, "float32") + biases.get(layer.name, 0))
 
         return of_constants
 
+    leaves = list(walk(model))
     shape = (1, *((side or SIDE) for side in model.inputs[0].shape[1:]))
-    with replaced_calls(walk(model), replacement):
-        refuse_unless(not np.any(keras.ops.convert_to_numpy(model(np.zeros(shape, "float32")))), "the output")
-    return {name: offset for name, offset in taken.items() if np.any(offset)}
+    with in_full_precision(leaves), replaced_calls(leaves, replacement):
+        read[model] = flat(model(np.zeros(shape, "float32")))
+    return read
 
 
-def only_value(image: np.ndarray, name: str) -> np.ndarray:
-    """A channel's value, the same at every pixel."""
-    refuse_unless((image == image[:, :1, :1]).all(), name)
-    return image[0, 0, 0]
+def flat(tensors) -> np.ndarray:
+    return np.concatenate([np.ravel(keras.ops.convert_to_numpy(tensor)) for tensor in keras.tree.flatten(tensors)])
 
 
-def refuse_unless(holds, name):
-    expect(holds, "weights", "no convolution with a bias but before a norm that can take it over", f"one before {name}")
+@contextmanager
+def in_full_precision(leaves: list[layers.Layer]) -> Iterator[None]:
+    """No layer casts what it reads."""
+    usual = [layer.autocast for layer in leaves]
+    try:
+        for layer in leaves:
+            layer.autocast = False
+        yield
+    finally:
+        for layer, autocast in zip(leaves, usual, strict=True):
+            layer.autocast = autocast

@@ -64,6 +64,7 @@ Layer = Affine | Norm | Other
 class Checkpoint:
     origin: str  # the path or address, for errors and cards
     layers: Mapping[str, Layer]  # under the source's names, in the source's order
+    names: frozenset[str] = frozenset()  # of all layers, where the format keeps those without weights too
     ordered: bool = True  # whether that order is the network's own
     bgr: bool = False  # whether the format's networks read blue, green, red
     pool_pad: int | None = None  # pixels around the stem's max pool, where the format tells

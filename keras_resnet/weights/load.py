@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from keras_resnet.tracing import walk
 from keras_resnet.weights.biases import absorbed
 from keras_resnet.weights.checkpoint import Affine, Checkpoint, Layer, Norm, Other
 from keras_resnet.weights.readers import read
-from keras_resnet.weights.schemes import Scheme, caffe_stem, recognized
+from keras_resnet.weights.schemes import OURS, Scheme, caffe_stem, recognized
 from keras_resnet.weights.structure import matched
 
 HEAD = "predictions"
@@ -70,11 +70,13 @@ def load_weights(model: keras.Model, source: Any, *, channel_order: str | None =
     Raises:
         ValueError: Where the source cannot be read, tensors are missing, left over or of another shape, or the weights
             imply another network, such as a stride in the 3x3 instead of the 1x1. The model is then as it was.
+        ConnectionError: Where keras.applications' weights cannot be downloaded.
 
     >>> import keras_resnet
     >>> model = keras_resnet.ResNet20()
     >>> copy = keras_resnet.load_weights(keras_resnet.ResNet20(), model)
     """
+    expect(isinstance(model, keras.Model) and model.built, "model", "a built Keras model", model)
     expect_rule(one_of(None, "RGB", "BGR"), "channel_order", channel_order)
     checkpoint = read(source, blocks(model))
     load(model, checkpoint, head=HEAD in targets(model), channel_order=channel_order)
@@ -88,13 +90,21 @@ def blocks(model: keras.Model) -> tuple[int, ...]:
     return tuple(stages.count(stage) for stage in sorted(set(stages)))
 
 
-def load(model: keras.Model, checkpoint: Checkpoint, *, head: bool, channel_order: str | None = None) -> None:
-    """Everything that can fail comes before the first assignment; without `head` ours stays as it is."""
+def load(
+    model: keras.Model, checkpoint: Checkpoint, *, head: bool, adapt: bool = False, channel_order: str | None = None
+) -> None:
+    """Everything that can fail comes before the first assignment.
+
+    Without `head` ours stays as it is; `adapt` lets the first convolution have another number of channels.
+    """
     scheme, ours = recognized(checkpoint), targets(model)
     wanted = {name: target for name, target in ours.items() if head or name != HEAD}
     names = paired(wanted, scheme, checkpoint)
-    refuse_contradictions(model, scheme, checkpoint)
-    compare(wanted, names, scheme, checkpoint)
+    refuse_contradictions(model, scheme or UNNAMED, checkpoint)
+    compare(wanted, names, scheme, checkpoint, adapt)
+    refuse_other_strides(wanted, names, checkpoint)
+    if scheme is OURS:
+        refuse_other_wiring(model, checkpoint)
     if scheme is None:
         warn_of_structure(checkpoint.origin)
         scheme = UNNAMED
@@ -102,7 +112,7 @@ def load(model: keras.Model, checkpoint: Checkpoint, *, head: bool, channel_orde
         checkpoint = replace(checkpoint.download(), origin=checkpoint.origin)
     bgr = (scheme.bgr or checkpoint.bgr) if channel_order is None else channel_order == "BGR"
     found = {name: checkpoint.layers[theirs] for name, theirs in names.items()}
-    values = converted(model, wanted, found, scheme, bgr)
+    values = converted(model, wanted, found, scheme, bgr, checkpoint.origin)
     for name, arrays in values.items():
         wanted[name].layer.set_weights(arrays)
     describe(model, checkpoint, scheme, head)
@@ -129,38 +139,39 @@ def warn_of_structure(origin: str) -> None:
 # What does not fit
 
 
-def compare(
-    wanted: Mapping[str, Target], names: Mapping[str, str], scheme: Scheme | None, checkpoint: Checkpoint
-) -> None:
-    """Raises an error with all that is missing, left over, or of another kind, shape or stride, by both names."""
+def compare(wanted: Mapping[str, Target], names: Mapping[str, str], scheme: Scheme | None, checkpoint: Checkpoint,
+            adapt: bool) -> None:  # fmt: skip
+    """Raises an error with all that is missing, left over, or of another kind or shape, by both names."""
     there = checkpoint.layers
     found = {name: there[theirs] for name, theirs in names.items() if theirs in there}
     spare = {scheme.of(HEAD, there)} if scheme and HEAD not in wanted else set()
-    dilated = any(getattr(target.layer, "dilation_rate", 1) not in (1, (1, 1)) for target in wanted.values())
     complaints = {
         "missing": [f"{name} ({names[name] or 'without a name there'})" for name in names if name not in found],
         "left over": [theirs for theirs in there if theirs not in {*names.values(), *spare}] if scheme else [],
         "of another shape": [
             f"{name} {wanted[name].shape} ({names[name]} {layer.shape})"
             for name, layer in found.items()
-            if not fits(wanted[name], layer, name in STEMS)
+            if not fits(wanted[name], layer, adapt and name in STEMS)
         ],
-        "of another stride": [
+        "without a bias there": [
             f"{name} ({names[name]})"
             for name, layer in found.items()
-            if not dilated and not strides_alike(wanted[name].layer, layer)
+            if isinstance(layer, Affine) and layer.bias is None and getattr(wanted[name].layer, "use_bias", False)
         ],
     }
     what = [f"{complaint}: {shortened(which)}" for complaint, which in complaints.items() if which]
     by = f" under the names of {scheme.title}" if scheme and scheme.names else ""
-    instead = [text for name, text in scheme.instead.items() if name in wanted] if scheme else []
-    expect(not what, "weights", "; ".join([*instead, f"weights of this network{by}", *what]), checkpoint.origin)
+    expect(not what, "weights", "; ".join([f"weights of this network{by}", *what]), checkpoint.origin)
 
 
-def strides_alike(ours: layers.Layer, theirs: Layer) -> bool:
-    """Where the source tells."""
-    stride = getattr(theirs, "stride", None)
-    return stride is None or stride == getattr(ours, "strides", (1,))[0]
+def refuse_other_strides(wanted: Mapping[str, Target], names: Mapping[str, str], checkpoint: Checkpoint) -> None:
+    """Where the source tells them, and ours does not trade them for dilation."""
+    if any(getattr(target.layer, "dilation_rate", (1, 1)) != (1, 1) for target in wanted.values()):
+        return
+    strides = {name: getattr(checkpoint.layers[theirs], "stride", None) for name, theirs in names.items()}
+    other = [f"{name} ({names[name]})" for name, stride in strides.items()
+             if stride not in (None, getattr(wanted[name].layer, "strides", (1,))[0])]  # fmt: skip
+    expect(not other, "weights", f"weights of this network; of another stride: {shortened(other)}", checkpoint.origin)
 
 
 def fits(target: Target, layer: Layer, stem: bool) -> bool:
@@ -179,22 +190,53 @@ def shortened(names: list[str]) -> str:
     return ", ".join(names[:SHOWN]) + more
 
 
-def refuse_contradictions(model, scheme, checkpoint):
-    row = known.config if (known := card(model)) else {}
+def refuse_contradictions(model: keras.Model, scheme: Scheme, checkpoint: Checkpoint) -> None:
+    names, row = {layer.name for layer in walk(model)}, known.config if (known := card(model)) else {}
+    for name, instead in scheme.instead.items():
+        expect(name not in names, "weights", instead, checkpoint.origin)
     is_ours = traits(model) | {field: row[field] for field in ("stem", "shortcut") if field in row}
-    for field, value in (scheme or UNNAMED).implies(checkpoint).items():
+    for field, value in scheme.implies(checkpoint).items():
         found = is_ours.get(field, value)
         expect(found == value, field, f"{value!r}, which the weights of {checkpoint.origin} imply", found)
 
 
+def refuse_other_wiring(model: keras.Model, checkpoint: Checkpoint) -> None:
+    """Of our own sources, that keep the names of layers without weights."""
+    unlike = sorted(wiring(checkpoint.names) ^ wiring({layer.name for layer in walk(model)}))
+    expect(not unlike, "weights", f"a network wired like this one; one of the two has not {shortened(unlike)}",
+           checkpoint.origin)  # fmt: skip
+
+
+def wiring(names: Collection[str]) -> set[str]:
+    """The layers without weights that decide what a network computes, whether or not it trades strides for dilation."""
+    return {name for name in names if WIRING.fullmatch(name)}
+
+
+WIRING = re.compile(
+    r"(stem|stage|head).*_(relu|sum|scale|gated|rest|skip_pad|join\d+)|stage2_block1_(a\d_pad|skip_pool)|stem_pool(_pad)?"
+)
+
+
 def traits(model: keras.Model) -> dict[str, str]:
-    """The fields of its row that a model's weights do not show, as far as its layers do."""
+    """The fields of a residual network's row that its weights do not show, as far as its layers do."""
     found = {layer.name: layer for layer in walk(model)}
-    return {
-        field: value
-        for field, of in {"stem": stem_of, "shortcut": shortcut_of, "stride_in": stride_of}.items()
-        if (value := of(found)) is not None
-    }
+    if any(re.fullmatch(r"stage1_(block1_concat|column1_1_conv)", name) for name in found):  # a DenseNet, a FractalNet
+        return {}
+    tell = {"stem": stem_of, "order": order_of, "shortcut": shortcut_of, "stride_in": stride_of}
+    return {field: value for field, of in tell.items() if (value := of(found)) is not None}
+
+
+def order_of(found):
+    def has(end):
+        return any(re.fullmatch(rf"stage\d+_block\d+_{end}", name) for name in found)
+
+    if has("a0_norm"):
+        return "pre" if has("a0_relu") else "pyramid"
+    if has("a0_relu"):
+        return "relu_only"
+    if has("out_norm"):
+        return "norm_after_sum"
+    return "post" if has("out_relu") else "relu_before_sum" if has("a1_conv") else None
 
 
 def stem_of(found):
@@ -233,11 +275,11 @@ def stride_of(found):
 # From the source's arrays to ours
 
 
-def converted(model, wanted, found, scheme, bgr) -> dict[str, list[np.ndarray]]:
+def converted(model, wanted, found, scheme, bgr, origin) -> dict[str, list[np.ndarray]]:
     """Our layer -> its arrays."""
     biases = {name: layer.bias for name, layer in found.items()
               if isinstance(layer, Affine) and layer.bias is not None and not wanted[name].layer.use_bias}  # fmt: skip
-    offsets = absorbed(model, biases)
+    offsets = absorbed(model, biases, origin)
     return {
         name: norm_arrays(wanted[name].layer, layer, offsets.get(name, 0), scheme.epsilon)
         if isinstance(layer, Norm)
@@ -249,9 +291,7 @@ def converted(model, wanted, found, scheme, bgr) -> dict[str, list[np.ndarray]]:
 def affine_arrays(target: Target, source: Affine, reversed_channels: bool) -> list[np.ndarray]:
     kernel = source.kernel[:, :, ::-1] if reversed_channels else source.kernel
     kernel = to_channels(kernel, target.shape[2]).reshape(target.layer.weights[0].shape)
-    if not target.layer.use_bias:
-        return [kernel]
-    return [kernel, np.zeros(target.shape[-1], "float32") if source.bias is None else source.bias]
+    return [kernel, source.bias] if target.layer.use_bias and source.bias is not None else [kernel]
 
 
 def to_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
@@ -284,6 +324,7 @@ def implied(checkpoint: Checkpoint, config: Any, given: Mapping[str, Any]) -> di
     if not hasattr(config, "stride_in"):
         return {}
     fields = (recognized(checkpoint) or UNNAMED).implies(checkpoint)
+    fields.pop("order", None)  # which makes another network: the model is compared with it, not changed
     for field, value in fields.items():
         found = given.get(field, value)
         expect(found == value, field, f"{value!r}, which the weights of {checkpoint.origin} imply", found)
@@ -302,9 +343,10 @@ def classes_of(checkpoint: Checkpoint) -> int | None:
 def describe(model: keras.Model, checkpoint: Checkpoint, scheme: Scheme, head: bool) -> None:
     """The model's card says where the weights are from, how they read images, and what their classes are."""
     known = card(model) or Card(network=model.name, config={}, input_shape=model.input_shape[1:])
-    if checkpoint.card and head:
-        history = ("data", "metrics", "recipe", "seed", "versions")
-        known = replace(known, **{name: getattr(checkpoint.card, name) for name in history})
+    source = checkpoint.card if checkpoint.card and head else Card(network="", config={}, input_shape=())
+    known = replace(
+        known, **{name: getattr(source, name) for name in ("data", "metrics", "recipe", "seed", "versions")}
+    )
     usual, names = what_is_usual(checkpoint, scheme)
     preprocessing, share = checkpoint.preprocessing or usual
     attach(model, replace(

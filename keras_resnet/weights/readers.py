@@ -1,12 +1,15 @@
 """From a path, an address or a model to a checkpoint: a reader for every format."""
 
 import json
+import re
+import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, NoReturn
 
 import h5py
@@ -49,11 +52,25 @@ def read_torch(path: Path) -> Checkpoint:
     try:
         state = state_dict(torch.load(path, map_location="cpu", weights_only=True))
         tensors = {str(name): value for name, value in state.items() if isinstance(value, torch.Tensor)}
-        arrays = {name: value.detach().float().numpy() for name, value in tensors.items()}
+        require_real(tensor.is_complex() for tensor in tensors.values())
+        found = torch_layers({name: value.detach().float().numpy() for name, value in tensors.items()})
+    except UnpicklingError:
+        raise ArgumentError(MORE_THAN_TENSORS.format(str(path))) from None
     except Exception as error:  # whatever the unpickler, the archive and odd tensors raise
         unreadable(path, "torch", error)
-    expect(arrays, "weights", "a file with a state dict, bare or under 'state_dict', 'model' or 'net'", str(path))
-    return Checkpoint(str(path), torch_layers(arrays))
+    expect(found, "weights", "a file with a state dict, bare or under 'state_dict', 'model' or 'net'", str(path))
+    return Checkpoint(str(path), found)
+
+
+MORE_THAN_TENSORS = (
+    "Invalid value for argument `weights`. Expected a torch file of tensors and plain containers: what holds more "
+    "could run code, and is not read. Received: weights={!r}"
+)
+
+
+def require_real(are_complex: Iterable[bool]) -> None:
+    if any(are_complex):
+        raise TypeError("tensors of complex numbers")
 
 
 def state_dict(loaded: Any) -> Mapping[str, Any]:
@@ -69,10 +86,12 @@ def read_safetensors(path: Path) -> Checkpoint:
 
     try:
         with safe_open(path, framework="numpy") as file:
-            tensors = {name: file.get_tensor(name).astype("float32") for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        require_real(map(np.iscomplexobj, tensors.values()))
+        found = torch_layers({name: value.astype("float32") for name, value in tensors.items()})
     except (SafetensorError, TypeError, ValueError, OSError) as error:  # a TypeError: numpy has no bfloat16
         unreadable(path, "safetensors", error)
-    return Checkpoint(str(path), torch_layers(tensors), ordered=False)
+    return Checkpoint(str(path), found, ordered=False)
 
 
 def torch_layers(tensors: Mapping[str, np.ndarray]) -> dict[str, Layer]:
@@ -80,7 +99,9 @@ def torch_layers(tensors: Mapping[str, np.ndarray]) -> dict[str, Layer]:
     grouped: dict[str, dict[str, np.ndarray]] = {}
     for name, value in tensors.items():
         layer, _, parameter = name.removeprefix("module.").rpartition(".")
-        grouped.setdefault(layer, {})[parameter] = value
+        if parameter in grouped.setdefault(layer or parameter, {}):
+            raise ValueError(f"{name} twice, with and without module.")
+        grouped[layer or parameter][parameter] = value
     return {name: torch_layer(parameters) for name, parameters in grouped.items()}
 
 
@@ -108,14 +129,16 @@ def known(layer: Affine | Norm, shapes: Mapping[str, tuple[int, ...]]) -> Layer:
 def read_keras(path: Path) -> Checkpoint:
     """Keras: what `save_weights` and `save` write, of our networks and of keras.applications'."""
     if path.suffix != ".keras":
-        return Checkpoint(str(path), keras_layers(path, {}), ordered=False)
+        found, names = keras_layers(path, {})
+        return Checkpoint(str(path), found, frozenset(names), ordered=False)
     try:
         with zipfile.ZipFile(path) as archive:
             settings = dict(layer_settings(json.loads(archive.read("config.json"))))
             weights, told = BytesIO(archive.read("model.weights.h5")), card(path)
     except Exception as error:  # whatever the archive and its parts raise
         unreadable(path, "Keras", error)
-    return ours(Checkpoint(str(path), keras_layers(weights, settings, path)), told)
+    found, _ = keras_layers(weights, settings, path)
+    return ours(Checkpoint(str(path), found, frozenset(settings)), told)
 
 
 def layer_settings(config: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -131,14 +154,20 @@ def layer_settings(config: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield from layer_settings(item)
 
 
-def keras_layers(file: Any, settings: Mapping[str, Mapping[str, Any]], path: Any = None) -> dict[str, Layer]:
-    """In the order of the settings."""
+def keras_layers(
+    file: Any, settings: Mapping[str, Mapping[str, Any]], path: Any = None
+) -> tuple[dict[str, Layer], set[str]]:
+    """Those with weights, in the order of the settings, and the names of all."""
     found: dict[str, Layer] = {}
+    names: set[str] = set()
 
     def visit(where, group):
-        if isinstance(group, h5py.Group) and "name" in group.attrs and "0" in group and where.startswith("layers/"):
-            arrays = [np.array(group[str(index)], "float32") for index in range(len(group))]
-            found[group.attrs["name"]] = keras_layer(arrays, settings.get(group.attrs["name"], {}))
+        if isinstance(group, h5py.Group) and "name" in group.attrs and where.startswith("layers/"):
+            name = group.attrs["name"]
+            names.add(name)
+            if "0" in group:
+                arrays = [np.array(group[str(index)], "float32") for index in range(len(group))]
+                found[name] = keras_layer(arrays, settings.get(name, {}))
 
     try:
         with h5py.File(file) as opened:
@@ -146,14 +175,15 @@ def keras_layers(file: Any, settings: Mapping[str, Mapping[str, Any]], path: Any
     except Exception as error:  # whatever h5py raises on a file that is none
         unreadable(path or file, "Keras", error)
     position = {name: index for index, name in enumerate(settings)}
-    return dict(sorted(found.items(), key=lambda item: position.get(item[0], -1)))
+    return dict(sorted(found.items(), key=lambda item: position.get(item[0], -1))), names
 
 
 def read_keras_model(model: keras.Model) -> Checkpoint:
     weighted = {layer.name: layer for layer in walk(model) if layer.weights}
     found = {name: keras_layer([np.array(variable) for variable in layer.weights], layer.get_config())
              for name, layer in weighted.items()}  # fmt: skip
-    return ours(Checkpoint(f"the model {model.name}", found), card(model))
+    names = frozenset(layer.name for layer in walk(model))
+    return ours(Checkpoint(f"the model {model.name}", found, names), card(model))
 
 
 def ours(checkpoint: Checkpoint, told: Card | None) -> Checkpoint:
@@ -195,7 +225,7 @@ def read_hub(address: str) -> Checkpoint:
         return Path(hf_hub_download(repository, file, revision=revision or None))
 
     try:
-        description = told(fetched("config.json"), address)
+        config = json.loads(fetched("config.json").read_text())
         try:
             checkpoint = read_safetensors(fetched("model.safetensors"))
         except LocalEntryNotFoundError:  # a kind of the next one: the hub cannot be reached
@@ -204,27 +234,35 @@ def read_hub(address: str) -> Checkpoint:
             checkpoint = read_torch(fetched("pytorch_model.bin"))
     except ArgumentError:
         raise
-    except Exception as error:  # whatever the hub raises, and what stands in the JSON
-        unreadable(address, "timm", error)
-    return replace(checkpoint, origin=address, **description)
+    except Exception as error:  # whatever the hub raises
+        raise ArgumentError(
+            f"Invalid value for argument `weights`. Expected a repository of timm's that can be reached ({error}). "
+            f"Received: weights={address!r}"
+        ) from error
+    return replace(checkpoint, origin=address, **told(config, address))
 
 
-def told(path: Path, address: str) -> dict[str, Any]:
-    """Preprocessing and class names in a config.json of timm's."""
-    try:
-        config = json.loads(path.read_text())
-        config = {**config, **config.get("pretrained_cfg", {})}
-        names = IMAGENET if config.get("num_classes") == 1000 else None
-        found: dict[str, Any] = {"class_names": tuple(config["label_names"]) if "label_names" in config else names}
-        if "mean" in config and "std" in config:
-            reads = replace(
-                of_unit(config["mean"], config["std"]), interpolation=config.get("interpolation", "bilinear")
-            )
-            found["preprocessing"] = reads, float(config.get("crop_pct", 1.0))
-            expect(0 < found["preprocessing"][1] <= 1, "crop_pct", "a share in (0, 1]", config["crop_pct"])
+def told(config: Any, address: str) -> dict[str, Any]:
+    """Preprocessing and class names in a config.json of timm's; what makes no sense there is passed over, and said."""
+    config = config if isinstance(config, dict) else {}
+    architecture = str(config.get("architecture", ""))
+    expect(not re.search(r"blur|aa\d", architecture), "weights", "a network without the anti-aliasing filters of "
+           f"{architecture}, which are not in its weights", address)  # fmt: skip
+    config = {**config, **(config.get("pretrained_cfg") or {})}
+    names, labels = IMAGENET if config.get("num_classes") == 1000 else None, config.get("label_names")
+    is_list = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
+    found: dict[str, Any] = {"class_names": tuple(labels) if is_list else names}
+    if "mean" not in config:
         return found
-    except Exception as error:  # whatever stands there
-        unreadable(address, "timm", error)
+    try:
+        normalization = of_unit(config["mean"], config["std"])
+        reads = replace(normalization, interpolation=config.get("interpolation", "bilinear"))
+        share = float(config.get("crop_pct", 1.0))
+        expect(0 < share <= 1, "crop_pct", "a share in (0, 1]", share)
+    except (KeyError, TypeError, ValueError) as error:
+        warnings.warn(f"config.json of {address} does not say how to read images: {error}", stacklevel=2)
+        return found
+    return found | {"preprocessing": (reads, share)}
 
 
 # keras.applications
@@ -232,20 +270,22 @@ def told(path: Path, address: str) -> dict[str, Any]:
 
 def read_applications(blocks: tuple[int, ...]) -> Checkpoint:
     """Names and shapes; Keras downloads the weights, or finds them in its cache, once these have been found to fit."""
-    expect(
-        blocks in APPLICATIONS,
-        "weights",
-        f"another source: keras.applications has only {', '.join(APPLICATIONS.values())}",
-        "imagenet",
-    )
+    there = ", ".join(APPLICATIONS.values())
+    expect(blocks in APPLICATIONS, "weights", f"another source: keras.applications has only {there}", IMAGENET)
     builder = getattr(keras.applications, APPLICATIONS[blocks])
-    return replace(read_keras_model(builder(weights=None)), origin=f"keras.applications.{builder.__name__}",
-                   download=lambda: read_keras_model(builder(weights="imagenet")))  # fmt: skip
+
+    def download():
+        try:
+            return read_keras_model(builder(weights=IMAGENET))
+        except Exception as error:  # Keras' downloader raises nothing narrower
+            raise ConnectionError(f"The weights of keras.applications could not be downloaded: {error}") from error
+
+    origin = f"keras.applications.{APPLICATIONS[blocks]}"
+    return replace(read_keras_model(builder(weights=None)), origin=origin, download=download)
 
 
-APPLICATIONS: dict[
-    tuple[int, ...], str
-] = {  # blocks a stage: the network of keras.applications that is also one of ours
+# blocks a stage: the network of keras.applications that is also one of ours
+APPLICATIONS: dict[tuple[int, ...], str] = {
     (3, 4, 6, 3): "ResNet50",
     (3, 4, 23, 3): "ResNet101",
     (3, 8, 36, 3): "ResNet152",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from keras_resnet.checks import expect
-from keras_resnet.weights.checkpoint import Affine, Checkpoint, Layer
+from keras_resnet.weights.checkpoint import Affine, Checkpoint, Layer, Norm
 
 Layers = Mapping[str, Layer]
 
@@ -68,9 +68,9 @@ def kernel_size(layers: Layers, name: str) -> int | None:
 
 
 def implied_by_ours(checkpoint):
-    """What the row in a card says; a file of weights alone tells nothing."""
+    """What the row in a card says, which a file of weights alone has not."""
     row = checkpoint.card.config if checkpoint.card else {}
-    return {field: row[field] for field in ("stem", "shortcut", "stride_in") if field in row}
+    return {field: row[field] for field in ("stem", "order", "shortcut", "stride_in") if field in row}
 
 
 # torch
@@ -92,7 +92,7 @@ def implied_by_torchvision(checkpoint):
     else:
         stem = "cifar" if kernel_size(layers, "conv1") == 3 else "imagenet"
     block = r"layer\d\.{}\.downsample\.{}"
-    return {"stem": stem, "stride_in": "3x3"} | projections(
+    return {"stem": stem, "order": "post", "stride_in": "3x3"} | projections(
         layers, block.format(r"\d+", 0), block.format(r"[1-9]\d*", r"\d"), block.format(0, 2)
     )
 
@@ -100,19 +100,19 @@ def implied_by_torchvision(checkpoint):
 def implied_by_akamaster(checkpoint):
     block = r"layer\d\.{}\.shortcut\.0"
     found = projections(checkpoint.layers, block.format(r"\d+"), block.format(r"[1-9]\d*"))
-    return {"stem": "cifar", "stride_in": "3x3", "shortcut": "A"} | found
+    return {"stem": "cifar", "order": "post", "stride_in": "3x3", "shortcut": "A"} | found
 
 
 def implied_by_timm_v2(checkpoint):
     layers = checkpoint.layers
     if "stem.conv1" in layers:
-        return {"stem": "deep_bare", "stride_in": "3x3", "shortcut": "D"}
+        return {"stem": "deep_bare", "order": "pre", "stride_in": "3x3", "shortcut": "D"}
     stem = "cifar" if kernel_size(layers, "stem.conv") == 3 else "imagenet_bare"
-    return {"stem": stem, "stride_in": "3x3", "shortcut": "B"}
+    return {"stem": stem, "order": "pre", "stride_in": "3x3", "shortcut": "B"}
 
 
 def implied_by_wide(checkpoint):
-    return {"stem": "cifar", "shortcut": "B"}
+    return {"stem": "cifar", "order": "pre", "shortcut": "B"}
 
 
 TORCH_BLOCK = {
@@ -130,10 +130,10 @@ CIFAR_TORCH = {
 
 
 def is_post(layers: Layers) -> bool:
-    """Blocks that begin with a convolution: the stem's norm has the stem's channels, the head's would have others."""
-    stem = layers.get("conv1", layers.get("conv1.6"))
-    norm = layers.get("bn1")
-    return "layer1.0.bn1" in layers and stem is not None and norm is not None and stem.shape[-1:] == norm.shape
+    """Blocks that begin with a convolution: `bn1` has the stem's channels. In others it or `bn` is the head's norm."""
+    stem, norm = layers.get("conv1", layers.get("conv1.6")), layers.get("bn1")
+    of_head = isinstance(stem, Affine) and isinstance(norm, Norm) and norm.shape != stem.shape[-1:]
+    return {"layer1.0.conv1", "layer1.0.bn1"} <= layers.keys() and not of_head and not {"bn", "norm"} & layers.keys()
 
 
 def dense_layer(name: str) -> tuple[str, ...]:
@@ -161,11 +161,11 @@ def caffe_stem(checkpoint: Checkpoint) -> str:
 def implied_by_caffe(checkpoint):
     strided = checkpoint.layers.get("res3a_branch2a")
     in_3x3 = isinstance(strided, Affine) and strided.shape[0] == 1 and strided.stride == 1
-    return {"stem": caffe_stem(checkpoint), "stride_in": "3x3" if in_3x3 else "1x1", "shortcut": "B"}
+    return {"stem": caffe_stem(checkpoint), "order": "post", "stride_in": "3x3" if in_3x3 else "1x1", "shortcut": "B"}
 
 
 def implied_by_applications(checkpoint):
-    return {"stem": "imagenet", "stride_in": "1x1", "shortcut": "B"}
+    return {"stem": "imagenet", "order": "post", "stride_in": "1x1", "shortcut": "B"}
 
 
 V2 = (
@@ -180,14 +180,16 @@ def refused(checkpoint):
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
+OURS = Scheme(
+    title="keras_resnet",
+    networks=("*",),
+    names={},
+    fits=lambda layers: named(layers, "stem_conv|stem1_conv|stage1_column1_1_conv"),
+    implies=implied_by_ours,
+)
+
 SCHEMES: tuple[Scheme, ...] = (
-    Scheme(
-        title="keras_resnet",
-        networks=("*",),
-        names={},
-        fits=lambda layers: named(layers, "stem_conv|stem1_conv|stage1_column1_1_conv"),
-        implies=implied_by_ours,
-    ),
+    OURS,
     Scheme(
         title="torchvision and timm: ResNet, ResNeXt, wide, SE, ResNet-D, ResNet-RS",
         networks=(

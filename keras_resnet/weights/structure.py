@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from keras_resnet.checks import ArgumentError, expect
-from keras_resnet.weights.checkpoint import Affine, Checkpoint, Norm
+from keras_resnet.weights.checkpoint import Affine, Checkpoint, Norm, Other
 
 PART = re.compile(r"(?:stem(?P<stem>\d*)|stage(?P<stage>\d+)_(?:block(?P<block>\d+)|in))_(?P<rest>.*)")
 HEADS = ("head_norm", "predictions")
@@ -36,6 +36,9 @@ def matched(ours: Mapping[str, tuple[type, tuple[int, ...]]], checkpoint: Checkp
     """
     expect(checkpoint.ordered, "weights", "names of a known scheme: a file that keeps no order of its layers cannot be "
            "matched by structure", checkpoint.origin)  # fmt: skip
+    others = [name for name, layer in checkpoint.layers.items() if isinstance(layer, Other)]
+    expect(not others, "weights", f"names of a known scheme: by structure {', '.join(others[:5])} has no place",
+           checkpoint.origin)  # fmt: skip
     orders = [sorted(ours, key=partial(order, skip_first=first)) for first in (False, True)]
     orders.append(list(ours))  # as Keras lists layers: by depth
     found = [pairs for names in orders if (pairs := aligned(ours, names, checkpoint, head))]
