@@ -15,7 +15,7 @@ from keras_resnet.card import PREPROCESSINGS, card
 from keras_resnet.checks import ArgumentError, expect
 from keras_resnet.complexity import complexity
 from keras_resnet.files import completed
-from keras_resnet.model import load_model
+from keras_resnet.model import load_model, portable
 from keras_resnet.predict import decode_predictions, likeliest, probabilities, read_image
 from keras_resnet.predict import preprocessing as preprocessing_of
 
@@ -161,7 +161,7 @@ def convert(source, name, out, classes, size, config_changes):
     shape = None if size is None else (size, size, 3)
     with completed(out) as path:
         model = zoo.build(name, weights=source, classes=classes, input_shape=shape, **config_changes)
-        model.save(path)
+        portable(model).save(path)
     known = card(model)
     click.echo(f"{out}: {name}, {model.count_params():,} parameters, weights of {known.weights}")
     click.echo(f"Reads images by {known.preprocessing or 'a preprocessing that the source does not tell'}")

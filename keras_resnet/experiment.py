@@ -16,6 +16,7 @@ from keras_resnet.complexity import complexity
 from keras_resnet.data import SOURCES, Source
 from keras_resnet.export import export, predict_in_fresh_process
 from keras_resnet.files import new_folder, replaced
+from keras_resnet.model import portable
 from keras_resnet.plots import plot_history
 from keras_resnet.training import RECIPES, accuracy, check_fit, train
 
@@ -65,7 +66,7 @@ def experiment(
         card.write(folder)
         attach(model, card)
         with replaced(folder / "model.keras") as path:
-            model.save(path)
+            portable(model).save(path)
         show_predictions(folder / "saved_model", source, say)
         say(f"Accuracy on {len(source.test[1])} held-out images: {card.metrics['accuracy']:.2%}")
         say(f"In {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")

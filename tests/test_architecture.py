@@ -38,7 +38,7 @@ ROOMS = {  # room: the rooms of ours that it imports, and no others
     "plots": {"files"},
     "served": set(),
     "export": {"card", "files", "predict", "served"},
-    "experiment": {"card", "checks", "complexity", "data", "export", "files", "plots", "training", "zoo"},
+    "experiment": {"card", "checks", "complexity", "data", "export", "files", "model", "plots", "training", "zoo"},
     "cli": {"_version", "card", "checks", "complexity", "experiment", "files", "model", "predict", "zoo"},
     "__main__": {"cli"},
     "__init__": {"_version", "applications", "blocks", "card", "complexity", "config", "densenet", "fractalnet",
