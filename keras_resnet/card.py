@@ -189,8 +189,9 @@ def card(model_or_path: Any) -> Card | None:
     """What is known of a network: its row, where its weights are from, its preprocessing and class names.
 
     Args:
-        model_or_path: A model that this package built, or the path of a `.keras` file that such a model saved. (A model
-            that `keras.models.load_model` returns has left its card in the file.)
+        model_or_path: A model that this package built, or the path of a `.keras` file that such a model saved, or of
+            the SavedModel that it was exported to. (A model that `keras.models.load_model` returns has left its card in
+            the file.)
 
     Returns:
         A `keras_resnet.Card`, or None where there is none.
@@ -202,10 +203,12 @@ def card(model_or_path: Any) -> Card | None:
     if not isinstance(model_or_path, str | Path):
         return getattr(model_or_path, "card", None)
     try:
+        if (exported := Path(model_or_path) / ARCHIVED).is_file():
+            return Card.from_json(exported.read_text())
         with zipfile.ZipFile(model_or_path) as archive:
             return Card.from_json(archive.read(ARCHIVED)) if ARCHIVED in archive.namelist() else None
     except (OSError, zipfile.BadZipFile, ValueError, TypeError, KeyError) as error:
-        expect(False, "path", f"a `.keras` file ({error})", str(model_or_path))
+        expect(False, "path", f"a `.keras` file or an export ({error})", str(model_or_path))
         raise
 
 

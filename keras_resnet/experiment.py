@@ -61,10 +61,10 @@ def experiment(
         epochs = train(model, source, recipe, folder, seed=seed)
         effort = {"epochs": epochs, "training_seconds": round(time.perf_counter() - start, 1)}
         plot_if_possible(folder, f"{network} on {data}", say)
-        export(model, folder / "saved_model", preprocessing)
         card = describe(model, config, recipe, source, preprocessing, seed, effort)
         card.write(folder)
         attach(model, card)
+        export(model, folder / "saved_model")
         with replaced(folder / "model.keras") as path:
             portable(model).save(path)
         show_predictions(folder / "saved_model", source, say)

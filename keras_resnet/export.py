@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet import served
-from keras_resnet.card import Preprocessing
+from keras_resnet.card import ARCHIVED, Preprocessing, card
 from keras_resnet.files import completed
 from keras_resnet.predict import ends_in_logits, preprocessing_row
 
@@ -19,7 +20,8 @@ def export(model: keras.Model, path: Path, preprocessing: Preprocessing | str | 
     """Writes the SavedModel `path`, with the normalization, and softmax where the model ends in logits, inside.
 
     Its signature `serving_default` takes `images`, uint8 [N, H, W, C], and returns `probabilities`, float32
-    [N, classes]. What the model's card does not say, `preprocessing` does: see `keras_resnet.preprocessing`.
+    [N, classes]. What the model's card does not say, `preprocessing` does: see `keras_resnet.preprocessing`. The card
+    is beside the graph: `keras_resnet.card(path)`.
 
     Raises:
         ValueError: Where `path` exists, or neither the card nor `preprocessing` says how the model reads images.
@@ -36,6 +38,8 @@ def export(model: keras.Model, path: Path, preprocessing: Preprocessing | str | 
     archive.add_endpoint("serving_default", serving_default, input_signature=[images])
     with completed(path) as partial:
         archive.write_out(partial, verbose=False)
+        if known := card(model):
+            (partial / ARCHIVED).write_text(replace(known, preprocessing=normalize).to_json())
 
 
 def predict_in_fresh_process(path: Path, images: np.ndarray) -> np.ndarray:

@@ -28,6 +28,7 @@ import keras_resnet
 from keras_resnet import PREPROCESSINGS, DenseNetConfig, ResNetConfig, card, densenet, load_weights, resnet
 from keras_resnet.card import attach
 from keras_resnet.checks import ArgumentError
+from keras_resnet.layers import max_pool
 from keras_resnet.tracing import walk
 from keras_resnet.weights.checkpoint import Affine, Checkpoint, Other
 from keras_resnet.weights.readers import FORMATS
@@ -364,6 +365,36 @@ def test_a_file_of_caffe_with_basic_blocks_computes_what_the_same_weights_comput
     caffe.write(tmp_path / "net.caffemodel", caffe_layers(expected, LETTERED), generation)
     model = resnet(config, weights=tmp_path / "net.caffemodel", **SMALL)
     assert_equal(model(IMAGES), np.array(expected(IMAGES)))
+
+
+NAMES_OF_ONES_OWN = {
+    "stem_conv": lambda: "first",
+    "stem_norm": lambda: "first_norm",
+    BLOCK + r"a(\d)_conv": lambda s, b, i: f"unit_{s}{b}{i}",
+    BLOCK + r"a(\d)_norm": lambda s, b, i: f"unit_{s}{b}{i}_norm",
+    "predictions": lambda: "classes",
+}
+
+
+@pytest.mark.parametrize("generation", caffe.GENERATIONS)
+def test_a_plain_network_of_caffe_is_matched_by_its_order(generation, tmp_path):
+    config = replace(BASIC, shortcut="none")
+    expected = network(config)
+    caffe.write(tmp_path / "net.caffemodel", caffe_layers(expected, NAMES_OF_ONES_OWN), generation)
+    with pytest.warns(UserWarning, match="no known scheme"):
+        model = resnet(config, weights=tmp_path / "net.caffemodel", **SMALL)
+    assert_equal(model(IMAGES), np.array(expected(IMAGES)))
+
+
+@pytest.mark.parametrize("size", [7, 8, 13, 112])
+def test_the_stem_of_caffe_pools_as_caffe_does(size):
+    """Caffe's pool rounds its size up, and its last windows end with the image."""
+    pooled = -(-(size - 3) // 2) + 1
+    images = np.random.default_rng(0).normal(size=(1, size, size, 2)).clip(0).astype("float32")
+    expected = np.stack([[images[0, 2 * y : 2 * y + 3, 2 * x : 2 * x + 3].max((0, 1)) for x in range(pooled)]
+                         for y in range(pooled)])  # fmt: skip
+    x = keras.Input((size, size, 2))
+    np.testing.assert_array_equal(keras.Model(x, max_pool(x, "stem", before=0))(images)[0], expected)
 
 
 FOUR_STAGES = ((4,), (6, 6), (8,), (10,))
