@@ -51,6 +51,8 @@ class Preprocessing:
 
     def for_input(self, shape: tuple[int | None, ...], share: float) -> "Preprocessing":
         """For a network that takes images of that shape; one that takes any size leaves theirs."""
+        if len(shape) != 3:
+            return self
         height, width, channels = shape
         adapted = self.channels(channels or len(self.mean))
         return adapted.sized(height, width, share) if height and width else adapted
@@ -105,8 +107,9 @@ PREPROCESSINGS: dict[str, tuple[Preprocessing, float]] = {  # and the share that
 
 def versions() -> dict[str, str]:
     """Of what has been imported, whatever the distributions are called that brought it."""
-    loaded = [name for name in ("keras_resnet", "keras", "tensorflow", "jax", "numpy") if name in sys.modules]
-    return {"python": platform.python_version(), **{name: sys.modules[name].__version__ for name in loaded}}
+    libraries = ("keras_resnet", "keras", "tensorflow", "jax", "numpy")
+    loaded = {name: module for name in libraries if (module := sys.modules.get(name))}
+    return {"python": platform.python_version(), **{name: module.__version__ for name, module in loaded.items()}}
 
 
 @dataclass(frozen=True, kw_only=True)

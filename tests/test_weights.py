@@ -818,12 +818,13 @@ OURS_UNLIKE = [
     ("bottleneck_3x3", {"stem": "imagenet_caffe"}),
     ("basic_a", {"shortcut": "A_append"}),
 ]
+SEEN_IN = {"stride_in": "stride", "stem": "stem_pool_pad", "shortcut": "stage2_block1_skip_pad"}
 
 
 @pytest.mark.parametrize(("name", "changes"), OURS_UNLIKE)
 def test_a_model_of_ours_with_another_row_is_refused(name, changes):
     model = network(NETWORKS[name])
-    with load_refused(model, *(field.split("_")[0] for field in changes)):
+    with load_refused(model, *(SEEN_IN[field] for field in changes)):
         load_weights(model, network(replace(NETWORKS[name], **changes)))
 
 
@@ -831,7 +832,7 @@ def test_a_model_of_ours_with_another_row_is_refused(name, changes):
 def test_a_file_of_ours_with_another_row_is_refused(name, changes, tmp_path):
     network(replace(NETWORKS[name], **changes)).save(tmp_path / "net.keras")
     model = network(NETWORKS[name])
-    with load_refused(model, *(field.split("_")[0] for field in changes)):
+    with load_refused(model, *(SEEN_IN[field] for field in changes)):
         load_weights(model, tmp_path / "net.keras")
 
 
@@ -951,13 +952,12 @@ def test_nothing_is_built_of_a_spoiled_file(spoiled, tmp_path):
         resnet(BASIC, weights=path, input_shape=(16, 12, 3))
 
 
-def test_a_keras_file_of_another_order_is_refused(tmp_path):
-    network(replace(BASIC, order="pre")).save(tmp_path / "net.keras")
-    with load_refused(model := network(BASIC), "`order`", "'pre'", "'post'"):
-        load_weights(model, tmp_path / "net.keras")
-    network(replace(BASIC, order="pre")).save_weights(tmp_path / "net.weights.h5")
-    with load_refused(model, "missing", "stem_norm", "left over", "head_norm"):
-        load_weights(model, tmp_path / "net.weights.h5")
+@pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])
+def test_a_keras_file_of_another_order_is_refused(suffix, tmp_path):
+    source, path = network(replace(BASIC, order="pre")), tmp_path / f"net{suffix}"
+    source.save(path) if suffix == ".keras" else source.save_weights(path)
+    with load_refused(model := network(BASIC), "missing", "stem_norm", "left over", "head_norm"):
+        load_weights(model, path)
 
 
 UNLIKE = [
@@ -982,10 +982,17 @@ def test_a_file_of_ours_that_is_wired_otherwise_is_refused(theirs, ours, suffix,
         load_weights(model, path)
 
 
-def test_a_dilated_network_takes_the_weights_of_the_strided_one(tmp_path):
-    row = replace(BOTTLENECK, stages=((8,), (8,), (12,), (16,)), shortcut="A")
-    network(row).save_weights(tmp_path / "net.weights.h5")
-    load_weights(network(replace(row, output_stride=8)), tmp_path / "net.weights.h5")
+@pytest.mark.parametrize("suffix", [".weights.h5", ".keras", None])
+@pytest.mark.parametrize("strides", [(32, 8), (8, 32)])
+@pytest.mark.parametrize("shortcut", ["A", "B", "D"])
+def test_strides_and_dilation_take_each_others_weights(shortcut, strides, suffix, tmp_path):
+    row = replace(BOTTLENECK, stages=((8,), (8, 8), (12, 12), (16, 16)), shortcut=shortcut)
+    theirs, ours = (network(replace(row, output_stride=stride)) for stride in strides)
+    path = tmp_path / f"net{suffix}"
+    if suffix:
+        theirs.save(path) if suffix == ".keras" else theirs.save_weights(path)
+    load_weights(ours, path if suffix else theirs)
+    assert [np.array(weight).tobytes() for weight in ours.weights] == [np.array(w).tobytes() for w in theirs.weights]
 
 
 @pytest.mark.parametrize("order", ["relu_only", "relu_before_sum"])
@@ -993,6 +1000,67 @@ def test_torch_names_are_of_the_papers_order(order, tmp_path):
     path = saved_record(tmp_path, "basic_b", TORCH)
     with load_refused(model := network(replace(BASIC, order=order)), "`order`", "'post'", repr(order)):
         load_weights(model, path)
+
+
+@pytest.mark.parametrize("shortcut", keras_resnet.SHORTCUTS)
+def test_a_network_without_its_card_takes_its_own_file(shortcut, tmp_path):
+    order = "pyramid" if shortcut == "pyramid" else "post"
+    network(replace(BASIC, shortcut=shortcut, order=order)).save(tmp_path / "net.keras")
+    loaded = keras.models.load_model(tmp_path / "net.keras")
+    assert load_weights(loaded, tmp_path / "net.keras") is loaded
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [({"shortcut": "A"}, {"shortcut": "A_append"}), ({"stem": "imagenet"}, {"stem": "imagenet_caffe"})],
+)
+def test_paddings_are_compared_without_a_card(theirs, ours, tmp_path):
+    keras.saving.save_model(network(replace(BASIC, **theirs)), tmp_path / "net.keras")
+    with load_refused(network(replace(BASIC, **ours)), "wired like the model", "pad"):
+        load_weights(network(replace(BASIC, **ours)), tmp_path / "net.keras")
+
+
+def test_two_networks_in_one_are_refused():
+    x = keras.Input((16, 12, 3))
+    both = keras.Model(x, layers.Average()([network(BASIC, name=name)(x) for name in "pq"]))
+    with refused("no two layers of a name"):
+        load_weights(both, network(BASIC))
+    with refused("no two layers of a name"):
+        load_weights(network(BASIC), both)
+
+
+def test_files_of_narrow_types_are_read(tmp_path):
+    policy = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy("bfloat16")
+        narrow = network(BASIC)
+        narrow.save_weights(tmp_path / "net.weights.h5")
+    finally:
+        keras.config.set_dtype_policy(policy)
+    wide = load_weights(network(BASIC), tmp_path / "net.weights.h5")
+    for ours, theirs in zip(wide.weights, narrow.weights, strict=True):
+        np.testing.assert_array_equal(ours, np.array(theirs).astype("float32"))
+
+
+def test_a_file_of_our_names_in_torchs_layout_loads(tmp_path):
+    expected = network(BASIC)
+    tensors = {}
+    for layer in expected.layers:
+        for variable in layer.weights:
+            array = np.array(variable)
+            array = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
+            tensors[f"{layer.name}.{TORCH_VARIABLES[variable.name]}"] = np.ascontiguousarray(array)
+    model = load_weights(network(BASIC), save(tmp_path / "net.safetensors", tensors))
+    np.testing.assert_array_equal(model(IMAGES), expected(IMAGES))
+
+
+def test_a_normalization_in_front_is_left_alone(tmp_path):
+    x = keras.Input((16, 12, 3))
+    front = layers.Normalization()
+    front.adapt(IMAGES)
+    model = resnet(BASIC, input_tensor=front(x), classes=5)
+    load_weights(model, saved_record(tmp_path, "basic_b", TORCH))
+    np.testing.assert_array_equal(model.get_layer("stem_conv").kernel, REFERENCE["basic_b"]["stem_conv/kernel"])
 
 
 def test_what_is_no_tensor_of_ours_is_refused_by_structure():

@@ -62,7 +62,10 @@ def reads(model: keras.Model, biases: Mapping[str, np.ndarray]) -> dict[layers.L
             if isinstance(layer, LINEAR):
                 return call(x, *args, **kwargs)
             read[layer] = flat(x)
-            shape = layer.compute_output_shape(keras.tree.map_structure(np.shape, x))
+            try:
+                shape = layer.compute_output_shape(keras.tree.map_structure(np.shape, x))
+            except NotImplementedError:  # of a Lambda, of ours with a specification only
+                return keras.tree.map_structure(keras.ops.zeros_like, call(x, *args, **kwargs))
             return keras.ops.convert_to_tensor(np.zeros(shape, "float32") + biases.get(layer.name, 0))
 
         return of_constants

@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from keras_resnet.weights.checkpoint import Affine, Checkpoint, Layer, Norm, Oth
 from keras_resnet.weights.readers import read
 from keras_resnet.weights.schemes import OURS, Scheme, caffe_stem, recognized
 from keras_resnet.weights.structure import matched
+from keras_resnet.weights.wiring import refuse_other_wiring, traits
 
 HEAD = "predictions"
 STEMS = ("stem_conv", "stem1_conv")
@@ -39,13 +40,14 @@ class Target:
 
 
 def targets(model: keras.Model) -> dict[str, Target]:
-    found = {}
+    found: dict[str, Target] = {}
     for layer in walk(model):
-        if layer.weights:
-            kind = next((kind for of, kind in KINDS.items() if isinstance(layer, of)), Other)
-            expect(kind is not Other, "model", "convolutions, dense layers and batch norms", f"{layer.name}, {layer}")
+        kind = next((kind for of, kind in KINDS.items() if isinstance(layer, of)), None)
+        if layer.weights and (kind or re.match("stem|stage|head|predictions", layer.name)):
+            expect(kind, "model", "convolutions, dense layers and batch norms", f"{layer.name}, {layer}")
+            expect(layer.name not in found, "model", "one network: no two layers of a name", f"{layer.name} twice")
             shape = tuple(layer.weights[0].shape)
-            found[layer.name] = Target(layer, kind, (1, 1, *shape) if len(shape) == 2 else shape)
+            found[layer.name] = Target(layer, kind or Other, (1, 1, *shape) if len(shape) == 2 else shape)
     return found
 
 
@@ -76,7 +78,8 @@ def load_weights(model: keras.Model, source: Any, *, channel_order: str | None =
     >>> model = keras_resnet.ResNet20()
     >>> copy = keras_resnet.load_weights(keras_resnet.ResNet20(), model)
     """
-    expect(isinstance(model, keras.Model) and model.built, "model", "a built Keras model", model)
+    is_built = isinstance(model, keras.Model) and len(getattr(model, "inputs", None) or ()) == 1
+    expect(is_built, "model", "a built Keras model of one input", model)
     expect_rule(one_of(None, "RGB", "BGR"), "channel_order", channel_order)
     checkpoint = read(source, blocks(model))
     load(model, checkpoint, head=HEAD in targets(model), channel_order=channel_order)
@@ -113,9 +116,10 @@ def load(
     bgr = (scheme.bgr or checkpoint.bgr) if channel_order is None else channel_order == "BGR"
     found = {name: checkpoint.layers[theirs] for name, theirs in names.items()}
     values = converted(model, wanted, found, scheme, bgr, checkpoint.origin)
+    known = described(model, checkpoint, scheme, head)
     for name, arrays in values.items():
         wanted[name].layer.set_weights(arrays)
-    describe(model, checkpoint, scheme, head)
+    attach(model, known)
 
 
 def paired(wanted: Mapping[str, Target], scheme: Scheme | None, checkpoint: Checkpoint) -> dict[str, str]:
@@ -165,10 +169,10 @@ def compare(wanted: Mapping[str, Target], names: Mapping[str, str], scheme: Sche
 
 
 def refuse_other_strides(wanted: Mapping[str, Target], names: Mapping[str, str], checkpoint: Checkpoint) -> None:
-    """Where the source tells them, and ours does not trade them for dilation."""
-    if any(getattr(target.layer, "dilation_rate", (1, 1)) != (1, 1) for target in wanted.values()):
-        return
-    strides = {name: getattr(checkpoint.layers[theirs], "stride", None) for name, theirs in names.items()}
+    """Where the source tells them; not of the stages in which ours may trade them for dilation."""
+    dilated = any(getattr(target.layer, "dilation_rate", (1, 1)) != (1, 1) for target in wanted.values())
+    compared = [name for name in names if not (dilated and re.match(r"stage([3-9]|\d\d)", name))]
+    strides = {name: getattr(checkpoint.layers[names[name]], "stride", None) for name in compared}
     other = [f"{name} ({names[name]})" for name, stride in strides.items()
              if stride not in (None, getattr(wanted[name].layer, "strides", (1,))[0])]  # fmt: skip
     expect(not other, "weights", f"weights of this network; of another stride: {shortened(other)}", checkpoint.origin)
@@ -191,85 +195,13 @@ def shortened(names: list[str]) -> str:
 
 
 def refuse_contradictions(model: keras.Model, scheme: Scheme, checkpoint: Checkpoint) -> None:
-    names, row = {layer.name for layer in walk(model)}, known.config if (known := card(model)) else {}
+    """Other projects' names do not show all that their weights imply; of ours, the wiring is compared."""
+    names, here = {layer.name for layer in walk(model)}, traits(model)
     for name, instead in scheme.instead.items():
         expect(name not in names, "weights", instead, checkpoint.origin)
-    is_ours = traits(model) | {field: row[field] for field in ("stem", "shortcut") if field in row}
-    for field, value in scheme.implies(checkpoint).items():
-        found = is_ours.get(field, value)
+    for field, value in ({} if scheme is OURS else scheme.implies(checkpoint)).items():
+        found = here.get(field, value)
         expect(found == value, field, f"{value!r}, which the weights of {checkpoint.origin} imply", found)
-
-
-def refuse_other_wiring(model: keras.Model, checkpoint: Checkpoint) -> None:
-    """Of our own sources, that keep the names of layers without weights."""
-    unlike = sorted(wiring(checkpoint.names) ^ wiring({layer.name for layer in walk(model)}))
-    expect(not unlike, "weights", f"a network wired like this one; one of the two has not {shortened(unlike)}",
-           checkpoint.origin)  # fmt: skip
-
-
-def wiring(names: Collection[str]) -> set[str]:
-    """The layers without weights that decide what a network computes, whether or not it trades strides for dilation."""
-    return {name for name in names if WIRING.fullmatch(name)}
-
-
-WIRING = re.compile(
-    r"(stem|stage|head).*_(relu|sum|scale|gated|rest|skip_pad|join\d+)|stage2_block1_(a\d_pad|skip_pool)|stem_pool(_pad)?"
-)
-
-
-def traits(model: keras.Model) -> dict[str, str]:
-    """The fields of a residual network's row that its weights do not show, as far as its layers do."""
-    found = {layer.name: layer for layer in walk(model)}
-    if any(re.fullmatch(r"stage1_(block1_concat|column1_1_conv)", name) for name in found):  # a DenseNet, a FractalNet
-        return {}
-    tell = {"stem": stem_of, "order": order_of, "shortcut": shortcut_of, "stride_in": stride_of}
-    return {field: value for field, of in tell.items() if (value := of(found)) is not None}
-
-
-def order_of(found):
-    def has(end):
-        return any(re.fullmatch(rf"stage\d+_block\d+_{end}", name) for name in found)
-
-    if has("a0_norm"):
-        return "pre" if has("a0_relu") else "pyramid"
-    if has("a0_relu"):
-        return "relu_only"
-    if has("out_norm"):
-        return "norm_after_sum"
-    return "post" if has("out_relu") else "relu_before_sum" if has("a1_conv") else None
-
-
-def stem_of(found):
-    deep, pool, border = "stem1_conv" in found, found.get("stem_pool"), found.get("stem_pool_pad")
-    if "stem4_conv" in found:
-        return "deep_strided"
-    if not pool:
-        return "cifar"
-    if not border:
-        return "deep_bare" if deep else "imagenet_bare"
-    return "deep" if deep else "imagenet" if border.padding[0][0] else "imagenet_caffe"
-
-
-def shortcut_of(found):
-    """None where a network has no block that changes its shape."""
-    names = [name for name in found if re.match(r"stage\d+_block\d+_skip_", name)]
-    changing = re.compile(r"stage1_block1_.*|stage\d+_block1_.*")
-    if any(name.endswith("_conv") for name in names):
-        pooled = any(name.endswith("_pool") for name in names)
-        everywhere = any(not changing.match(name) for name in names)
-        return "D" if pooled else "C" if everywhere else "B"
-    pads = [found[name].padding[1] for name in names if name.endswith("_pad")]
-    if pads:
-        pooled = any(found[name].pool_size != (1, 1) for name in names if name.endswith("_pool"))
-        return "pyramid" if pooled else "A" if any(before for before, _ in pads) else "A_append"
-    return None if any(name.endswith("_sum") for name in found) else "none"
-
-
-def stride_of(found):
-    first = found.get("stage2_block1_a1_conv")
-    if first is None or first.kernel_size != (1, 1):
-        return None
-    return "3x3" if first.strides == (1, 1) else "1x1"
 
 
 # From the source's arrays to ours
@@ -340,7 +272,7 @@ def classes_of(checkpoint: Checkpoint) -> int | None:
     return head.shape[-1] if isinstance(head, Affine) and head.shape[:2] == (1, 1) else None
 
 
-def describe(model: keras.Model, checkpoint: Checkpoint, scheme: Scheme, head: bool) -> None:
+def described(model: keras.Model, checkpoint: Checkpoint, scheme: Scheme, head: bool) -> Card:
     """The model's card says where the weights are from, how they read images, and what their classes are."""
     known = card(model) or Card(network=model.name, config={}, input_shape=model.input_shape[1:])
     source = checkpoint.card if checkpoint.card and head else Card(network="", config={}, input_shape=())
@@ -349,12 +281,12 @@ def describe(model: keras.Model, checkpoint: Checkpoint, scheme: Scheme, head: b
     )
     usual, names = what_is_usual(checkpoint, scheme)
     preprocessing, share = checkpoint.preprocessing or usual
-    attach(model, replace(
+    return replace(
         known,
         weights=checkpoint.origin,
         preprocessing=preprocessing and preprocessing.for_input(known.input_shape, share),
         class_names=(checkpoint.class_names or names) if head else None,
-    ))  # fmt: skip
+    )
 
 
 def what_is_usual(checkpoint: Checkpoint, scheme: Scheme) -> tuple[tuple[Preprocessing | None, float], Any]:

@@ -37,7 +37,8 @@ def read(source: Any, stages: Sequence[Any]) -> Checkpoint:
     if str(source).startswith(HUB):
         return read_hub(str(source))
     suffix = next((suffix for suffix in FORMATS if str(source).endswith(suffix)), "")
-    expect(suffix and Path(source).is_file(), "weights", f"None, {EXPECTED}, that exists", source)
+    expect(suffix, "weights", f"None, {EXPECTED}", source)
+    expect(Path(source).is_file(), "weights", f"None, {EXPECTED}, that exists", source)
     return FORMATS[suffix](Path(source))
 
 
@@ -63,8 +64,8 @@ def read_torch(path: Path) -> Checkpoint:
 
 
 MORE_THAN_TENSORS = (
-    "Invalid value for argument `weights`. Expected a torch file of tensors and plain containers: what holds more "
-    "could run code, and is not read. Received: weights={!r}"
+    "Invalid value for argument `weights`. Expected a whole torch file of tensors and plain containers: what holds "
+    "more could run code, and is not read. Received: weights={!r}"
 )
 
 
@@ -130,15 +131,15 @@ def read_keras(path: Path) -> Checkpoint:
     """Keras: what `save_weights` and `save` write, of our networks and of keras.applications'."""
     if path.suffix != ".keras":
         found, names = keras_layers(path, {})
-        return Checkpoint(str(path), found, frozenset(names), ordered=False)
+        return Checkpoint(str(path), found, {name: {} for name in names}, ordered=False)
     try:
         with zipfile.ZipFile(path) as archive:
             settings = dict(layer_settings(json.loads(archive.read("config.json"))))
-            weights, told = BytesIO(archive.read("model.weights.h5")), card(path)
+            weights, its_card = BytesIO(archive.read("model.weights.h5")), card(path)
     except Exception as error:  # whatever the archive and its parts raise
         unreadable(path, "Keras", error)
-    found, _ = keras_layers(weights, settings, path)
-    return ours(Checkpoint(str(path), found, frozenset(settings)), told)
+    found, _ = keras_layers(weights, told_strides(settings), path)
+    return with_card(Checkpoint(str(path), found, settings), its_card)
 
 
 def layer_settings(config: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -154,6 +155,13 @@ def layer_settings(config: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield from layer_settings(item)
 
 
+def told_strides(settings: dict[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """A network that trades strides for dilation does not tell those of its weights."""
+    if all(set(layer.get("dilation_rate", [1])) == {1} for layer in settings.values()):
+        return settings
+    return {name: {**layer, "strides": None} for name, layer in settings.items()}
+
+
 def keras_layers(
     file: Any, settings: Mapping[str, Mapping[str, Any]], path: Any = None
 ) -> tuple[dict[str, Layer], set[str]]:
@@ -166,8 +174,9 @@ def keras_layers(
             name = group.attrs["name"]
             names.add(name)
             if "0" in group:
-                arrays = [np.array(group[str(index)], "float32") for index in range(len(group))]
-                found[name] = keras_layer(arrays, settings.get(name, {}))
+                if name in found:
+                    raise ValueError(f"two layers of the name {name}")
+                found[name] = keras_layer([array(group[str(i)]) for i in range(len(group))], settings.get(name, {}))
 
     try:
         with h5py.File(file) as opened:
@@ -178,21 +187,31 @@ def keras_layers(
     return dict(sorted(found.items(), key=lambda item: position.get(item[0], -1))), names
 
 
+def array(dataset: h5py.Dataset) -> np.ndarray:
+    """Keras marks its bfloat16, which h5py has not."""
+    if dataset.attrs.get("dtype") == "bfloat16":
+        return (dataset[()].view("uint16").astype("uint32") << 16).view("float32")
+    return np.array(dataset, "float32")
+
+
 def read_keras_model(model: keras.Model) -> Checkpoint:
-    weighted = {layer.name: layer for layer in walk(model) if layer.weights}
-    found = {name: keras_layer([np.array(variable) for variable in layer.weights], layer.get_config())
-             for name, layer in weighted.items()}  # fmt: skip
-    names = frozenset(layer.name for layer in walk(model))
-    return ours(Checkpoint(f"the model {model.name}", found, names), card(model))
+    weighted = [layer for layer in walk(model) if layer.weights]
+    names = [layer.name for layer in weighted]
+    expect(len(set(names)) == len(names), "weights", "one network: no two layers of a name", f"the model {model.name}")
+    settings = json.loads(json.dumps({layer.name: layer.get_config() for layer in walk(model)}, default=str))
+    told = told_strides(settings)
+    found = {layer.name: keras_layer([np.array(variable) for variable in layer.weights], told[layer.name])
+             for layer in weighted}  # fmt: skip
+    return with_card(Checkpoint(f"the model {model.name}", found, settings), card(model))
 
 
-def ours(checkpoint: Checkpoint, told: Card | None) -> Checkpoint:
+def with_card(checkpoint: Checkpoint, its_card: Card | None) -> Checkpoint:
     """With what the card of a network of ours tells."""
-    if told is None:
+    if its_card is None:
         return checkpoint
-    done = told.preprocessing
-    return replace(checkpoint, card=told, preprocessing=(done, done.share) if done else None,
-                   class_names=told.class_names)  # fmt: skip
+    done = its_card.preprocessing
+    return replace(checkpoint, card=its_card, preprocessing=(done, done.share) if done else None,
+                   class_names=its_card.class_names)  # fmt: skip
 
 
 def keras_layer(arrays: list[np.ndarray], settings: Mapping[str, Any]) -> Layer:
@@ -239,10 +258,10 @@ def read_hub(address: str) -> Checkpoint:
             f"Invalid value for argument `weights`. Expected a repository of timm's that can be reached ({error}). "
             f"Received: weights={address!r}"
         ) from error
-    return replace(checkpoint, origin=address, **told(config, address))
+    return replace(checkpoint, origin=address, **config_tells(config, address))
 
 
-def told(config: Any, address: str) -> dict[str, Any]:
+def config_tells(config: Any, address: str) -> dict[str, Any]:
     """Preprocessing and class names in a config.json of timm's; what makes no sense there is passed over, and said."""
     config = config if isinstance(config, dict) else {}
     architecture = str(config.get("architecture", ""))

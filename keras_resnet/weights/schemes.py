@@ -47,15 +47,10 @@ class Scheme:
 
     def of(self, name: str, layers: Layers) -> str:
         """The source's name of a layer of ours: the first candidate that is there with its kind, or else the first."""
-        wanted = kind(name)
         candidates = self.candidates(name)
         there = [candidate for candidate in candidates if candidate in layers]
-        right = [candidate for candidate in there if (type(layers[candidate]) is Affine) == (wanted is Affine)]
-        return next(iter(right or there or candidates), "")
-
-
-def kind(name: str) -> Any:
-    return None if name.endswith("_norm") else Affine
+        of_kind = [candidate for candidate in there if isinstance(layers[candidate], Norm) == name.endswith("_norm")]
+        return next(iter(of_kind or there or candidates), "")
 
 
 def named(layers: Layers, pattern: str) -> bool:
