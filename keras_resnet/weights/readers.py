@@ -112,15 +112,15 @@ def torch_layer(parameters: dict[str, np.ndarray]) -> Layer:
     weight, bias = parameters.get("weight"), parameters.get("bias")
     if weight is not None and weight.ndim in (2, 4) and shapes.keys() <= {"weight", "bias"}:
         kernel = np.transpose(weight.reshape(*weight.shape, *[1] * (4 - weight.ndim)), (2, 3, 1, 0))
-        return known(Affine(kernel, bias), shapes)
+        return whole_or_other(Affine(kernel, bias), shapes)
     if shapes.keys() - {"weight", "bias"} == {"running_mean", "running_var"}:
         mean, variance = parameters["running_mean"], parameters["running_var"]
         gamma = np.ones_like(mean) if weight is None else weight
-        return known(Norm(gamma, np.zeros_like(mean) if bias is None else bias, mean, variance), shapes)
+        return whole_or_other(Norm(gamma, np.zeros_like(mean) if bias is None else bias, mean, variance), shapes)
     return Other(shapes)
 
 
-def known(layer: Affine | Norm, shapes: Mapping[str, tuple[int, ...]]) -> Layer:
+def whole_or_other(layer: Affine | Norm, shapes: Mapping[str, tuple[int, ...]]) -> Layer:
     return layer if layer.whole else Other(shapes)
 
 
@@ -219,12 +219,12 @@ def keras_layer(arrays: list[np.ndarray], settings: Mapping[str, Any]) -> Layer:
     if dimensions in ([2], [2, 1], [4], [4, 1]):
         kernel, bias = arrays[0], arrays[1] if len(arrays) == 2 else None
         strides = settings.get("strides")
-        return known(
+        return whole_or_other(
             Affine(kernel.reshape(*[1] * (4 - kernel.ndim), *kernel.shape), bias, strides and strides[0]), shapes
         )
     if dimensions == [1] * 4:
         gamma, beta, mean, variance = arrays
-        return known(Norm(gamma, beta, mean, variance, settings.get("epsilon")), shapes)
+        return whole_or_other(Norm(gamma, beta, mean, variance, settings.get("epsilon")), shapes)
     return Other(shapes)
 
 
