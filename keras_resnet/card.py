@@ -10,7 +10,7 @@ from math import floor
 from pathlib import Path
 from typing import Any
 
-from keras_resnet.checks import COUNT, Rule, expect, expect_rules, is_list_of, is_number, one_of
+from keras_resnet.checks import COUNT, Rule, expect, expect_rules, invalid, is_list_of, is_number, one_of
 from keras_resnet.files import completed
 
 ARCHIVED = "keras_resnet.json"  # the card's name in a `.keras` archive
@@ -211,8 +211,7 @@ def card(model_or_path: Any) -> Card | None:
         with zipfile.ZipFile(model_or_path) as archive:
             return Card.from_json(archive.read(ARCHIVED)) if ARCHIVED in archive.namelist() else None
     except (OSError, zipfile.BadZipFile, ValueError, TypeError, KeyError) as error:
-        expect(False, "path", f"a `.keras` file or an export ({error})", str(model_or_path))
-        raise
+        raise invalid("path", f"a `.keras` file or an export ({error})", str(model_or_path)) from error
 
 
 def attach(model: Any, known: Card) -> None:

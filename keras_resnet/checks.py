@@ -16,12 +16,17 @@ class ArgumentError(ValueError):
     """An argument is not what it may be."""
 
 
+def invalid(argument: str, expected: str, received: object) -> ArgumentError:
+    """The error that names the argument, what was expected and what was received."""
+    return ArgumentError(
+        f"Invalid value for argument `{argument}`. Expected {expected}. Received: {argument}={received!r}"
+    )
+
+
 def expect(holds: object, argument: str, expected: str, received: object) -> None:
-    """Raises an ArgumentError that names the argument, what was expected and what was received, unless it `holds`."""
+    """Raises that error unless it `holds`."""
     if not holds:
-        raise ArgumentError(
-            f"Invalid value for argument `{argument}`. Expected {expected}. Received: {argument}={received!r}"
-        )
+        raise invalid(argument, expected, received)
 
 
 def expect_rule(rule: Rule, argument: str, received: object) -> None:

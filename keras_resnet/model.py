@@ -55,7 +55,7 @@ def functional(trunk, config, *, name, classes=None, input_shape=None, weights=N
     model = keras.Model(one_or_all(keras.utils.get_source_inputs(x)), y, name=name)
     attach(model, Card(network=name, config=asdict(config), input_shape=tuple(x.shape[1:])))
     if checkpoint is not None:
-        load(model, checkpoint, head=include_top and classes in (None, there), adapt=True)
+        load(model, checkpoint, head=classes in (None, there), adapt=True)
     return model
 
 

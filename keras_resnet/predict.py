@@ -9,7 +9,7 @@ import numpy as np
 from keras import layers
 
 from keras_resnet.card import IMAGENET, PREPROCESSINGS, Preprocessing, card
-from keras_resnet.checks import COUNT, ArgumentError, expect, expect_known, expect_rule
+from keras_resnet.checks import COUNT, expect, expect_known, expect_rule, invalid
 
 Named = tuple[int | str, str, float]
 
@@ -61,8 +61,8 @@ def preprocessing_row(model: keras.Model, row: Preprocessing | str | None) -> Pr
     found = known.preprocessing if known and row is None else row
     if not isinstance(found, Preprocessing):
         named = ", ".join(map(repr, PREPROCESSINGS))
-        raise ArgumentError("Invalid value for argument `preprocessing`. Expected a keras_resnet.Preprocessing, or one "
-                            f"of {named}: the network's card has none. Received: preprocessing={row!r}")  # fmt: skip
+        raise invalid("preprocessing", f"a keras_resnet.Preprocessing, or one of {named}: the network's card has none",
+                      row)  # fmt: skip
     return found
 
 
@@ -133,5 +133,4 @@ def read_image(path: Path, channels: int) -> np.ndarray:
     try:
         return tf.io.decode_image(Path(path).read_bytes(), channels, expand_animations=False).numpy()
     except (tf.errors.InvalidArgumentError, ValueError) as error:
-        expect(False, "image", f"a JPEG, PNG, GIF or BMP ({str(error).splitlines()[0]})", str(path))
-        raise
+        raise invalid("image", f"a JPEG, PNG, GIF or BMP ({str(error).splitlines()[0]})", str(path)) from error

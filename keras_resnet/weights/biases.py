@@ -43,9 +43,10 @@ def absorbed(model: keras.Model, biases: Mapping[str, np.ndarray], origin: str) 
 
 
 def is_taken_over(reader: layers.Layer, values: np.ndarray) -> bool:
-    return isinstance(reader, layers.BatchNormalization) and bool(
-        (pixels(reader, values) == pixels(reader, values)[0]).all()
-    )
+    if not isinstance(reader, layers.BatchNormalization):
+        return False
+    image = pixels(reader, values)
+    return bool((image == image[0]).all())
 
 
 def pixels(norm: layers.BatchNormalization, values: np.ndarray) -> np.ndarray:
@@ -62,18 +63,13 @@ def reads(model: keras.Model, biases: Mapping[str, np.ndarray]) -> dict[layers.L
             if isinstance(layer, LINEAR):
                 return call(x, *args, **kwargs)
             read[layer] = flat(x)
-            try:
-                shape = layer.compute_output_shape(keras.tree.map_structure(np.shape, x))
-            except NotImplementedError:  # of a Lambda, of ours with a specification only
-                return keras.tree.map_structure(keras.ops.zeros_like, call(x, *args, **kwargs))
-            return keras.ops.convert_to_tensor(np.zeros(shape, "float32") + biases.get(layer.name, 0))
+            return keras.ops.zeros_like(call(x, *args, **kwargs), "float32") + biases.get(layer.name, 0)
 
         return of_constants
 
-    leaves = list(walk(model))
     shape = (1, *((side or SIDE) for side in model.inputs[0].shape[1:]))
-    with in_full_precision(leaves), replaced_calls(leaves, replacement):
-        read[model] = flat(model(np.zeros(shape, "float32")))
+    with in_full_precision(model), replaced_calls(walk(model), replacement):
+        read[model] = flat(model(keras.ops.zeros(shape, "float32")))
     return read
 
 
@@ -82,13 +78,13 @@ def flat(tensors) -> np.ndarray:
 
 
 @contextmanager
-def in_full_precision(leaves: list[layers.Layer]) -> Iterator[None]:
-    """No layer casts what it reads."""
-    usual = [layer.autocast for layer in leaves]
+def in_full_precision(model: keras.Model) -> Iterator[None]:
+    """Neither the model nor a layer in it casts what it reads."""
+    usual = {layer: layer.autocast for layer in model._flatten_layers()}
     try:
-        for layer in leaves:
+        for layer in usual:
             layer.autocast = False
         yield
     finally:
-        for layer, autocast in zip(leaves, usual, strict=True):
+        for layer, autocast in usual.items():
             layer.autocast = autocast

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_resnet.checks import expect
+from keras_resnet.checks import invalid
 from keras_resnet.weights.checkpoint import Affine, Checkpoint, Norm
 
 
@@ -121,7 +121,7 @@ def refused(path: Path) -> Iterator[None]:
     try:
         yield
     except (UnreadableError, OSError) as reason:
-        expect(False, "weights", f"a file that Caffe wrote ({reason})", str(path))
+        raise invalid("weights", f"a file that Caffe wrote ({reason})", str(path)) from reason
 
 
 def require(holds: object, reason: str) -> None:

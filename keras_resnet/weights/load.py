@@ -42,12 +42,12 @@ class Target:
 def targets(model: keras.Model) -> dict[str, Target]:
     found: dict[str, Target] = {}
     for layer in walk(model):
-        kind = next((kind for of, kind in KINDS.items() if isinstance(layer, of)), None)
-        if layer.weights and (kind or re.match("stem|stage|head|predictions", layer.name)):
-            expect(kind, "model", "convolutions, dense layers and batch norms", f"{layer.name}, {layer}")
+        kind = next((kind for of, kind in KINDS.items() if isinstance(layer, of)), Other)
+        if layer.weights and (kind is not Other or re.match("stem|stage|head|predictions", layer.name)):
+            expect(kind is not Other, "model", "convolutions, dense layers and batch norms", f"{layer.name}, {layer}")
             expect(layer.name not in found, "model", "one network: no two layers of a name", f"{layer.name} twice")
             shape = tuple(layer.weights[0].shape)
-            found[layer.name] = Target(layer, kind or Other, (1, 1, *shape) if len(shape) == 2 else shape)
+            found[layer.name] = Target(layer, kind, (1, 1, *shape) if len(shape) == 2 else shape)
     return found
 
 
@@ -82,7 +82,7 @@ def load_weights(model: keras.Model, source: Any, *, channel_order: str | None =
     expect(is_built, "model", "a built Keras model of one input", model)
     expect_rule(one_of(None, "RGB", "BGR"), "channel_order", channel_order)
     checkpoint = read(source, blocks(model))
-    load(model, checkpoint, head=HEAD in targets(model), channel_order=channel_order)
+    load(model, checkpoint, channel_order=channel_order)
     return model
 
 
@@ -94,7 +94,12 @@ def blocks(model: keras.Model) -> tuple[int, ...]:
 
 
 def load(
-    model: keras.Model, checkpoint: Checkpoint, *, head: bool, adapt: bool = False, channel_order: str | None = None
+    model: keras.Model,
+    checkpoint: Checkpoint,
+    *,
+    head: bool = True,
+    adapt: bool = False,
+    channel_order: str | None = None,
 ) -> None:
     """Everything that can fail comes before the first assignment.
 
@@ -116,7 +121,7 @@ def load(
     bgr = (scheme.bgr or checkpoint.bgr) if channel_order is None else channel_order == "BGR"
     found = {name: checkpoint.layers[theirs] for name, theirs in names.items()}
     values = converted(model, wanted, found, scheme, bgr, checkpoint.origin)
-    known = described(model, checkpoint, scheme, head)
+    known = described(model, checkpoint, scheme, head=HEAD in wanted)
     for name, arrays in values.items():
         wanted[name].layer.set_weights(arrays)
     attach(model, known)

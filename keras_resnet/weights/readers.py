@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from keras_resnet.card import IMAGENET, Card, card, of_unit
-from keras_resnet.checks import ArgumentError, expect
+from keras_resnet.checks import ArgumentError, expect, invalid
 from keras_resnet.tracing import walk
 from keras_resnet.weights.caffe import read_caffemodel
 from keras_resnet.weights.checkpoint import Affine, Checkpoint, Layer, Norm, Other
@@ -56,17 +56,12 @@ def read_torch(path: Path) -> Checkpoint:
         require_real(tensor.is_complex() for tensor in tensors.values())
         found = torch_layers({name: value.detach().float().numpy() for name, value in tensors.items()})
     except UnpicklingError:
-        raise ArgumentError(MORE_THAN_TENSORS.format(str(path))) from None
+        raise invalid("weights", "a whole torch file of tensors and plain containers: what holds more could run code, "
+                      "and is not read", str(path)) from None  # fmt: skip
     except Exception as error:  # whatever the unpickler, the archive and odd tensors raise
         unreadable(path, "torch", error)
     expect(found, "weights", "a file with a state dict, bare or under 'state_dict', 'model' or 'net'", str(path))
     return Checkpoint(str(path), found)
-
-
-MORE_THAN_TENSORS = (
-    "Invalid value for argument `weights`. Expected a whole torch file of tensors and plain containers: what holds "
-    "more could run code, and is not read. Received: weights={!r}"
-)
 
 
 def require_real(are_complex: Iterable[bool]) -> None:
@@ -254,10 +249,7 @@ def read_hub(address: str) -> Checkpoint:
     except ArgumentError:
         raise
     except Exception as error:  # whatever the hub raises
-        raise ArgumentError(
-            f"Invalid value for argument `weights`. Expected a repository of timm's that can be reached ({error}). "
-            f"Received: weights={address!r}"
-        ) from error
+        raise invalid("weights", f"a repository of timm's that can be reached ({error})", address) from error
     return replace(checkpoint, origin=address, **config_tells(config, address))
 
 
@@ -324,10 +316,7 @@ def needs(module: str, extra: str, source: object) -> None:
 
 def unreadable(source: object, writer: str, error: Exception) -> NoReturn:
     reason = str(error).strip().partition("\n")[0] or type(error).__name__
-    raise ArgumentError(
-        f"Invalid value for argument `weights`. Expected what {writer} wrote ({reason}). "
-        f"Received: weights={str(source)!r}"
-    ) from error
+    raise invalid("weights", f"what {writer} wrote ({reason})", str(source)) from error
 
 
 FORMATS: dict[str, Callable[[Path], Checkpoint]] = {

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from keras_resnet.checks import expect
+from keras_resnet.checks import expect, invalid
 from keras_resnet.weights.checkpoint import Affine, Checkpoint, Layer, Norm
 
 Layers = Mapping[str, Layer]
@@ -65,7 +65,7 @@ def kernel_size(layers: Layers, name: str) -> int | None:
 def implied_by_ours(checkpoint):
     """What the row in a card says, which a file of weights alone has not."""
     row = checkpoint.card.config if checkpoint.card else {}
-    return {field: row[field] for field in ("stem", "order", "shortcut", "stride_in") if field in row}
+    return {field: row[field] for field in ("stem", "shortcut", "stride_in") if field in row}
 
 
 # torch
@@ -170,7 +170,7 @@ V2 = (
 
 
 def refused(checkpoint):
-    expect(False, "weights", V2, checkpoint.origin)
+    raise invalid("weights", V2, checkpoint.origin)
 
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

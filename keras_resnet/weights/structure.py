@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from functools import partial
 
-from keras_resnet.checks import ArgumentError, expect
+from keras_resnet.checks import expect, invalid
 from keras_resnet.weights.checkpoint import Affine, Checkpoint, Norm, Other
 
 PART = re.compile(r"(?:stem(?P<stem>\d*)|stage(?P<stage>\d+)_(?:block(?P<block>\d+)|in))_(?P<rest>.*)")
@@ -16,10 +16,7 @@ def order(name: str, skip_first: bool) -> tuple:
     if name in HEADS:
         return (2, HEADS.index(name))
     if not (match := PART.fullmatch(name)):
-        raise ArgumentError(
-            "Invalid value for argument `model`. Expected a plain or residual network, or a source with names of a "
-            f"known scheme. Received: a model with the layer {name}"
-        )
+        raise invalid("model", "a plain or residual network, or a source with names of a known scheme", name)
     if match["stage"] is None:
         return (0, int(match["stem"] or 0))
     skip, excite = match["rest"].startswith("skip"), match["rest"].endswith("se_excite")
