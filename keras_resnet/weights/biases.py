@@ -63,7 +63,11 @@ def reads(model: keras.Model, biases: Mapping[str, np.ndarray]) -> dict[layers.L
             if isinstance(layer, LINEAR):
                 return call(x, *args, **kwargs)
             read[layer] = flat(x)
-            return keras.ops.zeros_like(call(x, *args, **kwargs), "float32") + biases.get(layer.name, 0)
+            try:  # most layers know their shape, and need not compute
+                shape = layer.compute_output_shape(keras.tree.map_structure(np.shape, x))
+            except NotImplementedError:
+                shape = np.shape(call(x, *args, **kwargs))
+            return keras.ops.zeros(shape, "float32") + biases.get(layer.name, 0)
 
         return of_constants
 
