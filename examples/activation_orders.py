@@ -16,26 +16,21 @@ One digit of 359 is 0.3 %: a ResNet-20 learns the digits in any order. Depth is 
 """
 
 import argparse
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import keras
 
 import keras_resnet
-from keras_resnet.data import digits
-from keras_resnet.training import RECIPES, Recipe, accuracy, train
 
 
 def main(smoke):
-    source = digits()
-    recipe = Recipe(epochs=1, batch_size=256) if smoke else RECIPES["digits"]
+    source = keras_resnet.load_data("digits")
+    recipe = keras_resnet.Recipe(epochs=1, batch_size=256) if smoke else keras_resnet.RECIPES["digits"]
     print("order            digits named rightly")
     for order in keras_resnet.ORDERS:
         keras.utils.set_random_seed(0)
         model = keras_resnet.ResNet20(input_shape=source.shape, classes=10, classifier_activation=None, order=order)
-        with TemporaryDirectory() as folder:
-            train(model, source, recipe, Path(folder), verbose=0)
-        print(f"{order:15}  {accuracy(model, source, source.test):20.1%}", flush=True)
+        keras_resnet.train(model, source, recipe, verbose=0)
+        print(f"{order:15}  {keras_resnet.evaluate(model, source).top1:20.1%}", flush=True)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,7 @@ import argparse
 
 import keras
 
-from keras_resnet import ResNet18  # was: from keras.applications import ResNet50
-from keras_resnet.data import digits
+from keras_resnet import ResNet18, load_data  # was: from keras.applications import ResNet50
 
 
 def enlarged(images):
@@ -20,7 +19,8 @@ def enlarged(images):
 
 def main(smoke):
     keras.utils.set_random_seed(0)
-    (x, y), (x_test, y_test) = digits().train, digits().test
+    train, test = load_data("digits").train, load_data("digits").test
+    (x, y), (x_test, y_test) = (train.images, train.labels), (test.images, test.labels)
     if smoke:
         x, y = x[:64], y[:64]
 

@@ -14,29 +14,24 @@ One digit of 359 is 0.3 %: the differences between A, B and C are noise here.
 """
 
 import argparse
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import keras
 
 import keras_resnet
-from keras_resnet.data import digits
-from keras_resnet.training import RECIPES, Recipe, accuracy, train
 
 
 def main(smoke):
-    source = digits()
-    recipe = Recipe(epochs=1, batch_size=256) if smoke else RECIPES["digits"]
+    source = keras_resnet.load_data("digits")
+    recipe = keras_resnet.Recipe(epochs=1, batch_size=256) if smoke else keras_resnet.RECIPES["digits"]
     print("shortcut  parameters  multiply-adds  digits named rightly")
     for shortcut in ("none", "A", "B", "C"):
         keras.utils.set_random_seed(0)
         model = keras_resnet.ResNet20(
             input_shape=source.shape, classes=10, classifier_activation=None, shortcut=shortcut
         )
-        with TemporaryDirectory() as folder:
-            train(model, source, recipe, Path(folder), verbose=0)
+        keras_resnet.train(model, source, recipe, verbose=0)
         costs = keras_resnet.complexity(model)
-        right = accuracy(model, source, source.test)
+        right = keras_resnet.evaluate(model, source).top1
         print(f"{shortcut:8}  {costs.trainable_params:10,}  {costs.macs:13,}  {right:20.1%}", flush=True)
 
 

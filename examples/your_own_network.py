@@ -14,14 +14,10 @@ with drop path      85,386      1,474,240                 99.4%
 import argparse
 import json
 from dataclasses import asdict, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import keras
 
 import keras_resnet
-from keras_resnet.data import digits
-from keras_resnet.training import RECIPES, Recipe, accuracy, train
 
 SMALL = keras_resnet.ResNetConfig(
     stages=((32, 40), (48, 56, 64), (96,)),  # output channels, block by block
@@ -39,17 +35,16 @@ VARIANTS = {
 
 
 def main(smoke):
-    source = digits()
-    recipe = Recipe(epochs=1, batch_size=256) if smoke else RECIPES["digits"]
+    source = keras_resnet.load_data("digits")
+    recipe = keras_resnet.Recipe(epochs=1, batch_size=256) if smoke else keras_resnet.RECIPES["digits"]
     print("row             parameters  multiply-adds  digits named rightly")
     for name, row in VARIANTS.items():
         assert keras_resnet.ResNetConfig(**json.loads(json.dumps(asdict(row)))) == row
         keras.utils.set_random_seed(0)
         model = keras_resnet.resnet(row, input_shape=source.shape, classifier_activation=None)
-        with TemporaryDirectory() as folder:
-            train(model, source, recipe, Path(folder), verbose=0)
+        keras_resnet.train(model, source, recipe, verbose=0)
         costs = keras_resnet.complexity(model)
-        right = accuracy(model, source, source.test)
+        right = keras_resnet.evaluate(model, source).top1
         print(f"{name:14}  {costs.trainable_params:10,}  {costs.macs:13,}  {right:20.1%}", flush=True)
 
 

@@ -1,5 +1,7 @@
 """Residual networks for Keras, exact to the published parameter and multiply-add."""
 
+from importlib import import_module
+
 from keras_resnet import applications
 from keras_resnet._version import __version__
 from keras_resnet.applications import *  # noqa: F403
@@ -10,7 +12,7 @@ from keras_resnet.config import ResNetConfig
 from keras_resnet.densenet import DenseNetConfig, densenet
 from keras_resnet.fractalnet import FractalNetConfig, fractalnet
 from keras_resnet.grouped_conv import GroupedConv2D
-from keras_resnet.model import features, load_model, portable
+from keras_resnet.model import features, freeze, load_model, portable
 from keras_resnet.predict import decode_predictions, preprocessing
 from keras_resnet.resnet import resnet
 from keras_resnet.weights import load_weights
@@ -37,6 +39,7 @@ __all__ = [
     "densenet",
     "features",
     "fractalnet",
+    "freeze",
     "load_model",
     "load_weights",
     "names",
@@ -45,3 +48,19 @@ __all__ = [
     "resnet",
 ]  # fmt: skip
 __all__ += applications.__all__
+
+LATER = {  # needs TensorFlow, and is loaded on first use
+    "RECIPES": "training",
+    "Recipe": "training",
+    "evaluate": "training",
+    "load_data": "data",
+    "strategy": "distribute",
+    "train": "training",
+}
+__all__ += LATER
+
+
+def __getattr__(name):
+    if name not in LATER:
+        raise AttributeError(f"module 'keras_resnet' has no attribute {name!r}")
+    return getattr(import_module(f"keras_resnet.{LATER[name]}"), name)

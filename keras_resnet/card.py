@@ -128,6 +128,7 @@ class Card:
     data: Mapping[str, Any] = field(default_factory=dict)
     seed: int | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    hardware: str | None = None  # on which it was trained
     versions: Mapping[str, str] = field(default_factory=versions)
 
     def __post_init__(self):

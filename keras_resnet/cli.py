@@ -1,4 +1,4 @@
-"""The command `keras-resnet`: list, summary, train, convert, predict."""
+"""The command `keras-resnet`: list, summary, train, evaluate, check, convert, predict."""
 
 import json
 from dataclasses import fields
@@ -121,28 +121,121 @@ def summary(name, size, classes, config_changes):
     click.echo(complexity(zoo.build(name, classes=classes, input_shape=shape, **config_changes)))
 
 
+DATA = [
+    click.option("--data", default="digits", show_default=True,
+                 help="The built-in digits, a TFDS set such as cifar10, or a folder of images in a folder a class."),
+    click.option("--data-dir", help="Where TFDS keeps its sets."),
+]  # fmt: skip
+
+
+def on_data(command):
+    for option in reversed(DATA):
+        command = option(command)
+    return command
+
+
+def settings(ctx, param, given):
+    """KEY=VALUE ... as a dict, values as in JSON; a value that is none is a string."""
+    found = {}
+    for setting in given:
+        key, equals, value = setting.partition("=")
+        if not (key and equals):
+            raise click.BadParameter(f"{setting!r} is not KEY=VALUE", ctx, param)
+        try:
+            found[key] = json.loads(value)
+        except json.JSONDecodeError:
+            found[key] = value
+    return found
+
+
 @main.command(cls=ZooCommand)
-@click.option("--network", default="resnet20", show_default=True, help="One of `keras-resnet list`.")
-@click.option("--data", default="digits", show_default=True, help="The built-in handwritten digits.")
-@click.option("--epochs", type=int, help="The recipe's by default.")
-@click.option("--batch-size", type=int, help="The recipe's by default.")
-@click.option("--learning-rate", type=float, help="The recipe's by default.")
+@click.argument("network", required=False)
+@on_data
+@click.option("--validation", type=float, help="Share or number of training images held out to choose the epoch.")
+@click.option("--recipe", help="One of keras_resnet.RECIPES, such as he2015_cifar; by the data where none is given.")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE ...", help="Fields of the recipe: epochs=20 lr=0.1")
+@click.argument("more", nargs=-1, metavar="")
+@click.option("--weights", help="Start from these: a file, hf://owner/repo or imagenet.")
+@click.option(
+    "--freeze",
+    help="stem, a stage such as stage3, or head: up to there all stays as it is in the first half of "
+    "the epochs; then everything does, at a tenth of the rate.",
+)
+@click.option("--size", type=int, help="Height and width of the images in pixels.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
-@click.option("--output", type=click.Path(file_okay=False, path_type=Path), default="saved_models", show_default=True,
-              help="The run gets a new folder in here.")  # fmt: skip
-def train(network, data, seed, output, config_changes, **recipe_changes):
-    """Train a network, export it, and show that the export predicts.
+@click.option(
+    "--strategy",
+    type=click.Choice(["auto", "none", "mirrored", "multi_worker"]),
+    default="auto",
+    show_default=True,
+    help="Devices and machines that share a batch.",
+)
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="saved_models",
+    show_default=True,
+    help="The run gets a new folder in here.",
+)
+@click.option(
+    "--resume", is_flag=True, help="Take up the killed run of this network and data in the output folder, or start it."
+)
+def train(network, more, changes, output, resume, config_changes, **given):
+    """Train NETWORK, evaluate and export it, and show that the export predicts.
 
     Without arguments: a ResNet-20 on 1,797 real handwritten digits, in about a minute, without a download.
-    """
+    """  # fmt: skip
+    needs_tensorflow()
+    from keras_resnet.experiment import Run, experiment  # needs TensorFlow, which a list or a summary does not
+
+    if network and "=" in network:  # behind --set without a network
+        network, more = None, (network, *more)
+    known = settings(click.get_current_context(), None, (*changes, *more))
+    run = Run(network=network or "resnet20", changes=known, config=config_changes, **given)
+    experiment(run, output, resume=resume)
+
+
+def needs_tensorflow():
     backend = keras.config.backend()
     expect(
         backend == "tensorflow", "KERAS_BACKEND", "'tensorflow', which reads the data and writes the export", backend
     )
-    from keras_resnet.experiment import experiment  # needs TensorFlow, which a list or a summary does not
 
-    given = {name: value for name, value in recipe_changes.items() if value is not None}
-    experiment(network, data, output, seed=seed, recipe_changes=given, config_changes=config_changes)
+
+@main.command(cls=Command)
+@click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@on_data
+@click.option("--split", type=click.Choice(["test", "validation", "train"]), default="test", show_default=True)
+@click.option("--preprocessing", type=click.Choice(list(PREPROCESSINGS)), help="Where the model's card does not say.")
+@click.option("--view", type=click.Choice(["center", "ten_crop", "multi_scale"]), default="center", show_default=True)
+@click.option("--confusion", type=click.Path(dir_okay=False, path_type=Path), help="A PNG of the confusion matrix.")
+def evaluate(model, data, data_dir, split, preprocessing, view, confusion):
+    """Measure MODEL, a .keras file, on --data: top-1, top-5, loss, and every class."""
+    needs_tensorflow()
+    from keras_resnet.data import load_data
+    from keras_resnet.plots import plot_confusion
+    from keras_resnet.training import evaluate
+
+    if confusion:
+        expect(not confusion.exists(), "confusion", "a path where nothing exists yet", str(confusion))
+    found = evaluate(load_model(model), load_data(data, data_dir=data_dir), split, preprocessing, view=view)
+    click.echo(found)
+    if confusion:
+        plot_confusion(found.confusion, found.class_names, confusion, f"{model.name} on {data}")
+
+
+@main.command(cls=Command)
+@click.argument("data")
+@click.option("--data-dir", help="Where TFDS keeps its sets.")
+@click.pass_context
+def check(ctx, data, data_dir):
+    """Decode every image of DATA, and name those that cannot be read."""
+    needs_tensorflow()
+    from keras_resnet.data import check, load_data
+
+    report = check(load_data(data, data_dir=data_dir, on_error="ignore"))
+    click.echo(report)
+    ctx.exit(1 if report.unreadable else 0)
 
 
 @main.command(cls=ZooCommand)

@@ -1,108 +1,264 @@
-"""One run from a network's name to a folder: trained, exported, described, and reloaded to predict."""
+"""One run from a network's name to a folder: trained, evaluated, exported, described, and reloaded to predict."""
 
-import time
+import json
+import os
+import platform
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.util import find_spec
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
-from keras_resnet import zoo
-from keras_resnet.card import Card, Preprocessing, attach
-from keras_resnet.checks import expect_known
+from keras_resnet import distribute, zoo
+from keras_resnet.card import Card, Preprocessing, attach, versions
+from keras_resnet.checks import expect, expect_known
 from keras_resnet.complexity import complexity
-from keras_resnet.data import SOURCES, Source
+from keras_resnet.data import Source, evaluation_batches, evaluation_view, load_data
 from keras_resnet.export import export, predict_in_fresh_process
-from keras_resnet.files import new_folder, replaced
-from keras_resnet.model import portable
-from keras_resnet.plots import plot_history
-from keras_resnet.training import RECIPES, accuracy, check_fit, train
+from keras_resnet.files import completed, new_folder, replaced
+from keras_resnet.model import freeze, load_model, portable
+from keras_resnet.plots import plot_confusion, plot_history
+from keras_resnet.training import RECIPES, Evaluation, Recipe, check_fit, evaluate, rows, train
 
 SHOWN = 10
+SMALL = 64  # pixels up to which images are trained on as CIFAR's are
 
 
-def experiment(
-    network: str,
-    data: str,
-    output: Path,
-    *,
-    seed: int = 0,
-    recipe_changes: Mapping[str, Any] = {},
-    config_changes: Mapping[str, Any] = {},
-    say: Callable[[str], None] = print,
-) -> Card:
-    """Trains the network on the data into a new folder under `output`; an earlier run's is never touched.
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What a run is made of: from it, and the data, the run can be repeated."""
 
-    Ctrl-C during the training ends it there, and the best epoch so far is exported.
+    network: str
+    data: str
+    data_dir: str | None = None
+    validation: float | None = None  # share or number of the training images that are held out to choose the epoch
+    recipe: str | None = None  # of RECIPES; None: by the data
+    changes: Mapping[str, Any] = field(default_factory=dict)  # of the recipe
+    config: Mapping[str, Any] = field(default_factory=dict)  # of the network's row
+    weights: str | None = None
+    freeze: str | None = None  # up to where, in the first half of the epochs
+    size: int | None = None  # of the images in pixels
+    seed: int = 0
+    strategy: str = "auto"
 
-    The folder holds `model.keras`, `history.csv`, `curves.png` (where matplotlib is installed), `saved_model`,
-    `card.json` and `card.md`.
+    @classmethod
+    def read(cls, folder: Path) -> "Run":
+        """The run of that folder."""
+        path = folder / "run.json"
+        expect(path.is_file(), "folder", "the folder of a run, with a run.json", str(folder))
+        record = json.loads(path.read_text())["run"]
+        return cls(**{name: record[name] for name in (f.name for f in fields(cls)) if name in record})
+
+
+def experiment(run: Run, output: Path, *, resume: bool = False, say: Callable[[str], None] = print) -> Card | None:
+    """Trains into a new folder `NETWORK-DATA` under `output`; an earlier run's is never touched.
+
+    The folder holds `run.json` (what was asked for, the data's facts, versions), `history.csv`, `curves.png`,
+    `checkpoint.npz` (the last epoch, from which it resumes), with a validation split `best.weights.h5`, TensorBoard's
+    events; and when the training has ended `model.keras`, `saved_model`, `card.json`, `card.md`, `evaluation.json`,
+    `confusion.png`. The two figures are left out where matplotlib is not installed.
+
+    Args:
+        run: What to train.
+        output: Where the run gets its folder.
+        resume: Take up the run in `output/NETWORK-DATA` where it was killed; start it where it is not there.
+        say: Told what happens.
+
+    Returns:
+        The card; None for a worker that is not the chief, and where the run had ended before.
 
     Raises:
         ValueError: Before anything is trained or written, for unknown names or values out of range.
     """
-    expect_known("data", SOURCES, data)
-    recipe, config, source = (
-        replace(RECIPES[data], **recipe_changes),
-        zoo.row(network, **config_changes),
-        SOURCES[data](),
-    )
-    preprocessing = Preprocessing(source.mean, source.std).sized(*source.shape[:2])
-    keras.utils.set_random_seed(seed)
-    model = zoo.build_row(
-        config, name=network, classes=len(source.class_names), input_shape=source.shape, classifier_activation=None
-    )
+    strategy = distribute.strategy(run.strategy)
+    source = load_data(run.data, data_dir=run.data_dir, validation=run.validation)
+    recipe = recipe_for(run, source)
+    chief = distribute.is_chief(strategy)
+    several = distribute.workers(strategy)[1] > 1
+    expect(resume or not several, "resume", "True with several workers, which share one folder", resume)
+    say = say if chief else silent
+    if strategy:
+        say(distribute.describe(strategy, recipe.batch_size))
+    model = build(run, recipe, source, strategy)
     check_fit(model, source, recipe)
-    with new_folder(output, f"{network}-{data}") as folder:
-        say(f"Training {network} on {data} into {folder}")
-        start = time.perf_counter()
-        epochs = train(model, source, recipe, folder, seed=seed)
-        effort = {"epochs": epochs, "training_seconds": round(time.perf_counter() - start, 1)}
-        plot_if_possible(folder, f"{network} on {data}", say)
-        card = describe(model, config, recipe, source, preprocessing, seed, effort)
-        card.write(folder)
-        attach(model, card)
-        export(model, folder / "saved_model")
-        with replaced(folder / "model.keras") as path:
-            portable(model).save(path)
-        show_predictions(folder / "saved_model", source, say)
-        say(f"Accuracy on {len(source.test[1])} held-out images: {card.metrics['accuracy']:.2%}")
-        say(f"In {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
-    return card
+    freeze(model, run.freeze)  # says now whether there is such a part
+    parts, name = phases(recipe, run.freeze), f"{run.network}-{source.name}"
+    with nullcontext(resumed(output / name, run)) if resume else new_folder(output, name) as folder:
+        distribute.shared_folder(strategy, folder)
+        if (folder / "card.json").exists():
+            say(f"{folder} had ended before.")
+            return None
+        if chief and not (folder / "run.json").exists():
+            record(folder, run, recipe, source)
+        say(f"Training {run.network} on {source.name} into {folder}")
+        for part, part_recipe, until in parts:
+            train(freeze(model, until), source, part_recipe, folder / part, seed=run.seed, resume=resume)
+        return finish(folder, model, run, recipe, source, say) if chief else None
 
 
-def plot_if_possible(folder, title, say):
-    if find_spec("matplotlib"):
-        plot_history(folder / "history.csv", folder / "curves.png", title)
-    else:
-        say("No curves.png: it needs matplotlib, as in keras-resnet-zoo[plots].")
+def silent(_: str) -> None:
+    """Says nothing."""
 
 
-def describe(model, config, recipe, source: Source, preprocessing, seed, effort) -> Card:
+def recipe_for(run: Run, source: Source) -> Recipe:
+    """The one that is named, or the one for such data, changed."""
+    name = run.recipe or default_recipe(run, source)
+    expect_known("recipe", RECIPES, name)
+    known = [f.name for f in fields(Recipe)]
+    for key in run.changes:
+        expect_known("set", known, key)
+    return replace(RECIPES[name], **run.changes)
+
+
+def default_recipe(run: Run, source: Source) -> str:
+    if source.name in RECIPES:
+        return source.name
+    if run.weights:
+        return "finetune"
+    height, width, _ = source.shape
+    return "fast" if height and width and max(height, width) <= SMALL else "bag_of_tricks"
+
+
+def build(run: Run, recipe: Recipe, source: Source, strategy) -> keras.Model:
+    """The network under the strategy, of the source's size or its own, that ends in logits."""
+    keras.utils.set_random_seed(run.seed)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(recipe.precision)
+    try:
+        with strategy.scope() if strategy else nullcontext():
+            config = zoo.row(run.network, **{**recipe.network, **run.config})
+            model = zoo.build_row(
+                config, name=run.network, classes=source.classes, input_shape=input_shape(run, source, config),
+                weights=run.weights, classifier_activation=None,
+            )  # fmt: skip
+    finally:
+        keras.config.set_dtype_policy(before)
+    if strategy:
+        distribute.synchronized(model)
+    return model
+
+
+def extend(model: keras.Model, **known: Any) -> None:
+    """Its card, by more fields."""
+    attach(model, replace(model.card, **known))
+
+
+def input_shape(run: Run, source: Source, config) -> tuple[int, int, int]:
+    """As asked for; or the images' own; or, where they differ or the weights were for another size, the network's."""
+    height, width, channels = source.shape
+    if run.size:
+        return run.size, run.size, channels
+    if height and width and not run.weights:
+        return height, width, channels
+    return *config.input_shape[:2], channels
+
+
+def resumed(folder: Path, run: Run) -> Path:
+    """The folder, made where it is not there, of that very run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / "run.json").exists():
+        before = asdict(Run.read(folder))
+        differing = {key: value for key, value in before.items() if key != "strategy" and value != asdict(run)[key]}
+        expect(not differing, "resume", f"the run that is in {folder}, with {differing}", asdict(run))
+    return folder
+
+
+def phases(recipe: Recipe, until: str | None) -> list[tuple[str, Recipe, str | None]]:
+    """(subfolder, recipe, what is frozen): one, or two halves, the second of all layers at a tenth of the rate."""
+    if until is None:
+        return [("", recipe, None)]
+    expect(recipe.epochs > 1, "epochs", "at least 2, for two halves", recipe.epochs)
+    first = ceil(recipe.epochs / 2)
+    second = replace(recipe, epochs=recipe.epochs - first, lr=recipe.lr / 10)
+    return [("frozen", replace(recipe, epochs=first), until), ("", second, None)]
+
+
+def record(folder: Path, run: Run, recipe: Recipe, source: Source) -> None:
+    """`run.json`: enough to do it again, and to see whether the data are still the same."""
+    facts = {"name": source.name, "about": source.about, "shape": source.shape, "classes": source.class_names,
+             **counts(source)}  # fmt: skip
+    known = {"run": asdict(run), "recipe": asdict(recipe), "data": facts, "versions": versions(),
+             "hardware": hardware()}  # fmt: skip
+    with completed(folder / "run.json") as path:
+        path.write_text(json.dumps(known, indent=2) + "\n")
+
+
+def counts(source: Source) -> dict[str, int]:
+    """Images of every split."""
+    splits = {name: getattr(source, name) for name in ("train", "validation", "test")}
+    return {name: len(split) for name, split in splits.items() if split is not None}
+
+
+def hardware() -> str:
+    """Such as "2 cores of AMD EPYC 9R14"."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return f"{os.cpu_count()} cores of {models[0] if models else platform.processor() or platform.machine()}"
+
+
+def finish(folder: Path, model, run: Run, recipe: Recipe, source: Source, say) -> Card:
+    """All that the folder holds besides what the training wrote, the card last: it says that the run has ended."""
+    seconds = sum(row["seconds"] for history in folder.rglob("history.csv") for row in rows(history))
+    describe(model, run, recipe, source, {})
+    with replaced(folder / "model.keras") as path:
+        portable(distribute.synchronized(model, False)).save(path)
+    final = load_model(folder / "model.keras")  # of one device and in stock layers: what the user gets is measured
+    found = evaluate(final, source)
+    describe(final, run, recipe, source, {**found.metrics(), "training_seconds": round(seconds, 1)})
+    with replaced(folder / "model.keras") as path:
+        final.save(path)
+    if not (folder / "saved_model").exists():
+        export(final, folder / "saved_model")
+    write_evaluation(folder, found, f"{run.network} on {source.name}", say)
+    show_predictions(folder, final.card.preprocessing, source, say)
+    final.card.write(folder)
+    say(f"Accuracy on {found.images} held-out images: {found.top1:.2%}")
+    say(f"In {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
+    return final.card
+
+
+def describe(model, run: Run, recipe: Recipe, source: Source, metrics: Mapping[str, float]) -> None:
+    """Writes into the card how the network was trained."""
     costs = complexity(model)
-    splits = ("train", "validation", "test")
-    metrics = {f"{split}_accuracy": accuracy(model, source, getattr(source, split)) for split in splits[:-1]}
-    return Card(
-        network=model.name,
-        config=asdict(config),
-        input_shape=source.shape,
+    extend(
+        model,
         params=costs.params,
         macs=costs.macs,
         recipe=asdict(recipe),
-        data={"name": source.name, "about": source.about, **{s: len(getattr(source, s)[1]) for s in splits}},
-        class_names=source.class_names,
-        preprocessing=preprocessing,
-        seed=seed,
-        metrics={"accuracy": accuracy(model, source, source.test), **metrics, **effort},
+        data={"name": source.name, "about": source.about, **counts(source)},
+        seed=run.seed,
+        metrics=metrics,
+        hardware=hardware(),
+        versions=versions(),
     )
 
 
-def show_predictions(saved_model: Path, source: Source, say) -> None:
-    images, labels = source.test[0][:SHOWN], source.test[1][:SHOWN]
-    say(f"{saved_model}, reloaded in a fresh process, on {SHOWN} held-out images:")
-    say("truth  prediction  probability")
-    for label, probabilities in zip(labels, predict_in_fresh_process(saved_model, images), strict=True):
-        best = probabilities.argmax()
-        say(f"{source.class_names[label]:>5}  {source.class_names[best]:>10}  {probabilities[best]:>11.3f}")
+def write_evaluation(folder: Path, found: Evaluation, title: str, say) -> None:
+    """`evaluation.json` and, where matplotlib is installed, the two figures."""
+    record = {**found.metrics(), "per_class": found.per_class, "confusion": found.confusion.tolist()}
+    with replaced(folder / "evaluation.json") as path:
+        path.write_text(json.dumps(record, indent=2) + "\n")
+    if not find_spec("matplotlib"):
+        say("No curves.png, no confusion.png: they need matplotlib, as in keras-resnet-zoo[plots].")
+        return
+    plot_history(folder / "history.csv", folder / "curves.png", title)
+    plot_confusion(found.confusion, found.class_names, folder / "confusion.png", title)
+
+
+def show_predictions(folder: Path, row: Preprocessing, source: Source, say) -> None:
+    """Of the export, in a process that has nothing of ours."""
+    view = evaluation_view(source.test, row, source.shape[-1])
+    images, labels = next(iter(evaluation_batches(source.test, source.classes, SHOWN, view=view)))
+    pixels = np.clip(np.round(images), 0, 255).astype("uint8")
+    wide = max(10, *map(len, source.class_names))
+    say(f"{folder / 'saved_model'}, reloaded in a fresh process, on {len(pixels)} held-out images:")
+    say(f"{'truth':>{wide}}  {'prediction':>{wide}}  probability")
+    for label, found in zip(labels, predict_in_fresh_process(folder / "saved_model", pixels), strict=True):
+        truth, best = (source.class_names[np.argmax(scores)] for scores in (label, found))
+        say(f"{truth:>{wide}}  {best:>{wide}}  {found.max():>11.3f}")

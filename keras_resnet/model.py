@@ -153,6 +153,39 @@ def stage_outputs(model):
     return {stage: read.get(stage, last) for stage in sorted(stages)}
 
 
+def freeze(model: keras.Model, until: str | None) -> keras.Model:
+    """Keeps a network's first parts as they are in training: their weights, and their norms' moving statistics.
+
+    Compile after it, as Keras asks; `keras_resnet.train` does.
+
+    Args:
+        model: A network of this package, also a loaded one. Changed in place: the parts behind become trainable.
+        until: The last frozen part: "stem", a stage such as "stage3", or "head", which is all but the classifier
+            `predictions`. None freezes nothing.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: Where the network has no such part.
+
+    >>> import keras_resnet
+    >>> [v.path for v in keras_resnet.freeze(keras_resnet.ResNet18(), "head").trainable_variables]
+    ['predictions/kernel', 'predictions/bias']
+    """
+    part, reached = [], None
+    for layer in model.layers:
+        named = re.match(r"stem|stage\d+|head", layer.name)
+        reached = named[0] if named else reached
+        part.append("predictions" if layer.name == "predictions" else reached)
+    order = list(dict.fromkeys(["stem", *filter(None, part)]))
+    expect(until is None or until in order[:-1], "until", f"None or one of {order[:-1]}", until)
+    frozen = () if until is None else order[: order.index(until) + 1]
+    for layer, name in zip(model.layers, part, strict=True):
+        layer.trainable = name not in frozen
+    return model
+
+
 def load_model(path: str | Path) -> keras.Model:
     """As `keras.models.load_model`, which leaves the model's card in the file: this gives it back to the model.
 

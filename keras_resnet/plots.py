@@ -1,9 +1,11 @@
-"""Curves of a training run (extra `[plots]`)."""
+"""Figures of a training run (extra `[plots]`)."""
 
 import csv
 from pathlib import Path
 
-from keras_resnet.files import completed
+import numpy as np
+
+from keras_resnet.files import replaced
 
 
 def plot_history(history: Path, path: Path, title: str) -> None:
@@ -15,7 +17,7 @@ def plot_history(history: Path, path: Path, title: str) -> None:
     epochs = [1 + int(row["epoch"]) for row in rows]
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     loss, error = figure.subplots(1, 2)
-    for key, label in (("", "training"), ("val_", "validation")):
+    for key, label in (("", "training"), ("val_", "watched")):
         loss.plot(epochs, [float(row[f"{key}loss"]) for row in rows], label=label)
         error.plot(epochs, [100 * (1 - float(row[f"{key}accuracy"])) for row in rows], label=label)
     for axes, name in ((loss, "cross-entropy"), (error, "error (%)")):
@@ -23,5 +25,23 @@ def plot_history(history: Path, path: Path, title: str) -> None:
         axes.grid(alpha=0.3)
         axes.legend()
     figure.suptitle(title)
-    with completed(path) as partial:
+    with replaced(path) as partial:
+        figure.savefig(partial, format="png", dpi=120)
+
+
+def plot_confusion(confusion: np.ndarray, class_names: tuple[str, ...], path: Path, title: str) -> None:
+    """Shares of each true class (a row) that were named each class (a column), as a PNG; up to 50 classes by name."""
+    from matplotlib.figure import Figure
+
+    shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
+    side = 3 + 0.25 * min(len(class_names), 50)
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.subplots()
+    figure.colorbar(axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100), label="% of the true class")
+    axes.set(xlabel="named", ylabel="true", title=title)
+    if len(class_names) <= 50:
+        ticks = range(len(class_names))
+        axes.set_xticks(ticks, class_names, rotation=90)
+        axes.set_yticks(ticks, class_names)
+    with replaced(path) as partial:
         figure.savefig(partial, format="png", dpi=120)

@@ -4,8 +4,8 @@ import csv
 import json
 import subprocess
 import sys
+import time
 from contextlib import suppress
-from dataclasses import asdict, replace
 
 import keras
 import numpy as np
@@ -16,15 +16,16 @@ from click.testing import CliRunner
 import keras_resnet
 from keras_resnet.card import Card, Preprocessing
 from keras_resnet.cli import main
-from keras_resnet.data import SOURCES, Source, digits, evaluation_batches, training_batches
-from keras_resnet.data.pipeline import pad_crop
+from keras_resnet.data import Arrays, digits, evaluation_batches, training_batches
+from keras_resnet.data.pipeline import mine_of
+from keras_resnet.experiment import Run
 from keras_resnet.export import export, predict_in_fresh_process
 from keras_resnet.files import completed, new_folder
-from keras_resnet.training import RECIPES, Recipe, accuracy, train
-from keras_resnet.training.train import optimizer
+from keras_resnet.training import RECIPES, Recipe, evaluate
 
 EVERY_KEY = {"stem": keras_resnet.STEMS, "order": keras_resnet.ORDERS, "shortcut": keras_resnet.SHORTCUTS}
-FILES = {"card.json", "card.md", "curves.png", "history.csv", "model.keras", "saved_model"}
+FILES = {"best.weights.h5", "card.json", "card.md", "checkpoint.npz", "confusion.png", "curves.png", "evaluation.json",
+         "history.csv", "model.keras", "run.json", "saved_model", "tensorboard"}  # fmt: skip
 
 
 def command(*arguments, cwd):
@@ -63,7 +64,7 @@ class TestTheCommandTrain:
         _, _, shown = trained[1].partition("truth  prediction  probability\n")
         truth = [line.split()[0] for line in shown.splitlines()[:10]]
         prediction = [line.split()[1] for line in shown.splitlines()[:10]]
-        assert truth == list(map(str, digits().test[1][:10]))
+        assert truth == list(map(str, digits().test.labels[:10]))
         assert sum(map(str.__eq__, truth, prediction)) >= 9
 
     def test_leaves_these_files(self, run):
@@ -82,10 +83,14 @@ class TestTheCommandTrain:
         subprocess.run([sys.executable, "-P", "-c", loaded, str(run / "model.keras")], check=True, cwd=run)
         model = keras.models.load_model(run / "model.keras")
         assert not model.compiled
-        assert accuracy(model, digits(), digits().test) == pytest.approx(card["metrics"]["accuracy"])
+        found = evaluate(model, "digits", preprocessing=Preprocessing(**card["preprocessing"]))
+        assert found.top1 == pytest.approx(card["metrics"]["accuracy"])
+        assert found.metrics() == {
+            key: pytest.approx(card["metrics"][key], rel=1e-5) for key in ("accuracy", "top5_accuracy", "loss")
+        }
 
     def test_the_saved_model_takes_pixels_and_gives_the_models_probabilities(self, run):
-        images, _ = digits().test
+        images = digits().test.images
         served = predict_in_fresh_process(run / "saved_model", images)
         model = keras.models.load_model(run / "model.keras")
         normalized = Preprocessing(digits().mean, digits().std)(images.astype("float32"))
@@ -93,7 +98,7 @@ class TestTheCommandTrain:
 
     def test_the_model_file_has_the_card_and_names_a_digit(self, run, card, tmp_path):
         assert json.loads(keras_resnet.card(run / "model.keras").to_json()) == card
-        images, labels = digits().test
+        images, labels = digits().test.images, digits().test.labels
         for index in range(3):
             (tmp_path / f"{index}.png").write_bytes(tf.io.encode_png(images[index]).numpy())
         paths = [str(tmp_path / f"{index}.png") for index in range(3)]
@@ -110,7 +115,7 @@ class TestTheCommandTrain:
 
     def test_a_second_run_leaves_the_first_alone(self, trained, run):
         before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-        again = command("train", "--epochs", "1", cwd=trained[0])
+        again = command("train", "--set", "epochs=1", cwd=trained[0])
         assert again.returncode == 0, again.stderr
         assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
         assert {path.name for path in run.with_name("resnet20-digits-2").iterdir()} == FILES
@@ -152,10 +157,15 @@ class TestTheCommandLine:
             (("summary", "resnet51"), "'resnet50'"),
             (("summary", "resnet50", "--groups", "3"), "`groups`"),
             (("summary", "densenet121", "--shortcut", "A"), "`config_changes`"),
-            (("train", "--data", "mnist"), "'digits'"),
-            (("train", "--epochs", "0"), "`epochs`"),
-            (("train", "--batch-size", "5000"), "1295 training images"),
-            (("train", "--network", "densenet121"), "at least 29 pixels"),
+            (("train", "--data", "digit"), "'digits'"),
+            (("train", "--set", "epochs=0"), "`epochs`"),
+            (("train", "resnet20", "--set", "epochs=1", "batch_size=5000"), "1295 training images"),
+            (("train", "--set", "epoch=1"), "'epochs'"),
+            (("train", "resnet20", "epochs"), "is not KEY=VALUE"),
+            (("train", "--recipe", "he2051_cifar"), "'he2015_cifar'"),
+            (("train", "--strategy", "multi_worker"), "TF_CONFIG"),
+            (("train", "--freeze", "stage4"), "`until`"),
+            (("train", "densenet121"), "at least 29 pixels"),
             (("train", "--stages", "null"), "is not a list"),
             (("list", "vgg*"), "No network matches"),
         ],
@@ -168,24 +178,108 @@ class TestTheCommandLine:
         assert not list(tmp_path.iterdir())
 
 
-class TestData:
-    def test_splits_are_fixed_apart_and_whole(self):
-        source = digits()
-        parts = [source.train, source.validation, source.test]
-        assert sum(len(labels) for _, labels in parts) == 1797
-        np.testing.assert_array_equal(np.bincount(source.test[1]), [35, 37, 35, 37, 36, 36, 36, 36, 35, 36])
-        assert len(np.unique(np.concatenate([images.reshape(-1, 64) for images, _ in parts]), axis=0)) == 1797
-        assert (source.shape, source.train[0].dtype, source.train[0].max()) == ((8, 8, 1), np.uint8, 255)
+class TestTheRunFolder:
+    def test_says_what_was_asked_for(self, run):
+        assert Run.read(run) == Run(network="resnet20", data="digits")
+        known = json.loads((run / "run.json").read_text())
+        assert Recipe(**known["recipe"]) == RECIPES["digits"]
+        assert (known["data"]["shape"], known["data"]["train"]) == ([8, 8, 1], 1295)
 
-    def test_equals_the_published_digits(self):
-        """The sum of all 8x8 values (0 to 16) of optdigits.tes, as scikit-learn has it."""
-        source = digits()
-        pixels = np.concatenate([images for images, _ in (source.train, source.validation, source.test)])
-        assert np.round(pixels * (16 / 255)).sum() == 561_718
+    def test_evaluation_has_every_class_and_the_confusion(self, run, card):
+        found = json.loads((run / "evaluation.json").read_text())
+        assert found["accuracy"] == card["metrics"]["accuracy"]
+        assert np.trace(found["confusion"]) / np.sum(found["confusion"]) == pytest.approx(found["accuracy"])
+        assert list(found["per_class"]) == list("0123456789")
 
-    def test_training_batches_repeat_under_a_seed_and_differ_without(self):
+    def test_evaluate_says_the_same_from_the_command_line(self, run, card, tmp_path):
+        result = CliRunner().invoke(
+            main, ["evaluate", str(run / "model.keras"), "--confusion", str(tmp_path / "c.png")]
+        )
+        assert f"top-1 {card['metrics']['accuracy']:.2%}" in result.stdout
+        assert tf.image.decode_png((tmp_path / "c.png").read_bytes()).shape[-1] == 4
+
+    def test_an_ended_run_is_not_trained_again(self, trained, run):
+        before = (run / "checkpoint.npz").stat().st_mtime
+        again = command("train", "--resume", cwd=trained[0])
+        assert again.returncode == 0, again.stderr
+        assert "had ended before" in again.stdout
+        assert (run / "checkpoint.npz").stat().st_mtime == before
+
+    def test_another_run_does_not_resume_it(self, trained):
+        again = command("train", "--resume", "--seed", "5", cwd=trained[0])
+        assert again.returncode == 2
+        assert "'seed': 0" in again.stderr
+
+
+@pytest.mark.xdist_group("phases")
+class TestRuns:
+    """Short ones, of the command."""
+
+    def train(self, folder, *arguments):
+        process = command("train", "resnet20", "--stages", "[[16], [32]]", *arguments, cwd=folder)
+        assert process.returncode == 0, process.stderr
+        return folder / "saved_models" / "resnet20-digits"
+
+    def test_a_killed_command_resumes_to_the_same_model(self, tmp_path):
+        whole, killed = tmp_path / "whole", tmp_path / "killed"
+        options = ["--set", "epochs=6", "steps_per_epoch=8", "network={}", "--drop-path", "0.2", "--resume"]
+        for folder in (whole, killed):
+            folder.mkdir()
+        first = self.train(whole, *options)
+        arguments = [sys.executable, "-m", "keras_resnet", "train", "resnet20", "--stages", "[[16], [32]]", *options]
+        process = subprocess.Popen(arguments, cwd=killed, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        history = killed / "saved_models" / "resnet20-digits" / "history.csv"
+        while not history.exists() or len(history.read_text().splitlines()) < 3:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.kill()
+        process.wait()
+        assert not (history.parent / "card.json").exists()
+        second = self.train(killed, *options)
+        ours, theirs = (keras.models.load_model(run / "model.keras").get_weights() for run in (first, second))
+        for a, b in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+    def test_from_weights_the_frozen_part_stays_in_the_first_half_and_moves_in_the_second(self, tmp_path):
+        start = self.train(tmp_path, "--set", "epochs=2") / "model.keras"
+        run = self.train(tmp_path, "--weights", str(start), "--freeze", "stage1", "--size", "8", "--recipe", "finetune",
+                         "--set", "epochs=3", "view=null").with_name("resnet20-digits-2")  # fmt: skip
+        assert len((run / "frozen" / "history.csv").read_text().splitlines()) == 1 + 2
+        assert len((run / "history.csv").read_text().splitlines()) == 1 + 1
+        before = keras.models.load_model(start)
+        frozen, final = keras.models.clone_model(before), keras.models.load_model(run / "model.keras")
+        frozen.load_weights(run / "frozen" / "best.weights.h5")
+        for layer in before.layers:
+            theirs = frozen.get_layer(layer.name).get_weights()
+            same = [np.array_equal(a, b) for a, b in zip(layer.get_weights(), theirs, strict=True)]
+            assert all(same) == (not layer.weights or layer.name.startswith(("stem", "stage1")))
+        assert not np.array_equal(final.get_layer("stem_conv").kernel, before.get_layer("stem_conv").kernel)
+        assert keras_resnet.card(run / "model.keras").weights == str(start)
+
+    def test_two_devices_train_as_one_command(self, tmp_path):
+        code = (
+            "import tensorflow as tf; c = tf.config; two = [c.LogicalDeviceConfiguration()] * 2; "
+            "c.set_logical_device_configuration(c.list_physical_devices('CPU')[0], two); "
+            "from keras_resnet.cli import main; main()"
+        )
+        arguments = ["train", "resnet20", "--stages", "[[16], [32]]", "--strategy", "mirrored", "--set", "epochs=2"]
+        process = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
+        assert process.returncode == 0, process.stderr
+        assert "2 replicas on 1 worker; a global batch of 64, 32 each" in process.stdout
+        assert (tmp_path / "saved_models" / "resnet20-digits" / "card.json").exists()
+
+
+def few(count, size=1):
+    return Arrays(np.arange(count, dtype="uint8").reshape(count, size, size, 1), np.arange(count))
+
+
+class TestPipeline:
+    def test_repeats_under_a_seed_and_differs_without(self):
         first, second, other = (
-            [(x.numpy(), y.numpy()) for x, y in training_batches(digits().train, 64, seed, 1).take(45)]
+            [
+                (x.numpy(), y.numpy())
+                for x, y in training_batches(digits().train, 10, 64, seed, {"pad_crop": 1}).take(45)
+            ]
             for seed in (3, 3, 4)
         )
         for (x, y), (x_again, y_again) in zip(first, second, strict=True):
@@ -193,130 +287,63 @@ class TestData:
             np.testing.assert_array_equal(y, y_again)
         assert any((y != y_other).any() for (_, y), (_, y_other) in zip(first, other, strict=True))
 
-    def test_an_epoch_of_training_batches_has_each_image_once(self):
-        images = np.arange(40, dtype="uint8").reshape(40, 1, 1, 1)
-        batches = list(training_batches((images, np.arange(40, dtype="int32")), 8, seed=0, padding=0).take(5))
-        assert sorted(np.concatenate([y for _, y in batches])) == list(range(40))
-        assert all((x[:, 0, 0, 0].numpy() == y.numpy()).all() for x, y in batches)
+    @pytest.mark.parametrize("start", [0, 1, 19, 20, 47])
+    def test_starts_at_any_step_as_if_it_had_come_there(self, start):
+        arguments = (digits().train, 10, 64, 3, {"pad_crop": 1, "flip": 0.5, "mixup": 0.2})
+        whole = list(training_batches(*arguments).take(start + 3))[start:]
+        for (x, y), (x_again, y_again) in zip(whole, training_batches(*arguments, start=start).take(3), strict=True):
+            np.testing.assert_array_equal(x, x_again)
+            np.testing.assert_array_equal(y, y_again)
 
-    def test_evaluation_batches_have_every_example_once_in_order(self):
-        images, labels = digits().test
-        batches = list(evaluation_batches((images, labels), 100))
-        np.testing.assert_array_equal(np.concatenate([x for x, _ in batches]), images)
-        np.testing.assert_array_equal(np.concatenate([y for _, y in batches]), labels)
+    @pytest.mark.parametrize("workers", [2, 3])
+    def test_workers_share_the_batches_of_one(self, workers):
+        arguments = (digits().train, 10, 48, 3, {"pad_crop": 1, "flip": 0.5})
+        parts = [training_batches(*arguments, worker=w, workers=workers).take(5) for w in range(workers)]
+        for whole, *shares in zip(training_batches(*arguments).take(5), *parts, strict=True):
+            for index in (0, 1):
+                np.testing.assert_array_equal(whole[index], np.concatenate([share[index] for share in shares]))
 
-    @pytest.mark.parametrize("inside_map", [False, True])
-    def test_pad_crop_moves_by_up_to_the_padding_with_zeros_behind(self, inside_map):
-        images = np.ones((500, 5, 6, 2), "uint8")
-        if inside_map:
-            batch = tf.data.Dataset.from_tensors(images)
-            moved = next(iter(batch.map(lambda x: pad_crop(x, 2, (1, 2))))).numpy()
-        else:
-            moved = pad_crop(tf.constant(images), 2, (1, 2)).numpy()
-        heights = moved.max((2, 3)).sum(1)
-        widths = moved.max((1, 3)).sum(1)
-        assert set(heights) == {3, 4, 5}
-        assert set(widths) == {4, 5, 6}
-        np.testing.assert_array_equal(moved.sum((1, 2, 3)), 2 * heights * widths)
-        shares = [np.mean(heights == rows) for rows in (3, 4, 5)]
-        np.testing.assert_allclose(shares, [2 / 5, 2 / 5, 1 / 5], atol=0.07)
+    def test_an_epoch_has_each_image_once_and_a_batch_may_span_two(self):
+        labels = [int(c) for _, y in training_batches(few(20), 20, 8, 0).take(5) for c in y.numpy().argmax(1)]
+        assert sorted(labels[:20]) == sorted(labels[20:]) == list(range(20))
+        assert labels[:20] != labels[20:]
 
-    def test_no_padding_moves_nothing(self):
-        images = digits().train[0][:10]
-        np.testing.assert_array_equal(pad_crop(tf.constant(images), 0, (1, 2)), images)
+    def test_labels_stay_with_their_images_and_shapes_are_static(self):
+        batches = training_batches(few(40), 40, 8, 0)
+        assert [spec.shape.as_list() for spec in batches.element_spec] == [[8, 1, 1, 1], [8, 40]]
+        assert all((x[:, 0, 0, 0].numpy() == y.numpy().argmax(1)).all() for x, y in batches.take(5))
 
+    def test_a_view_is_a_function_of_the_position(self):
+        view = lambda image, position: tf.cast(image, tf.float32) * 0 + tf.cast(position, tf.float32)  # noqa: E731
+        seen = [x.numpy().ravel().tolist() for x, _ in training_batches(few(8), 8, 4, 0, view=view, start=3).take(2)]
+        assert seen == [[12, 13, 14, 15], [16, 17, 18, 19]]
 
-def interrupted_after(batches):
-    """Ctrl-C in the batch after so many."""
-    left = iter(range(batches))
+    @pytest.mark.parametrize("workers", [1, 2, 3])
+    def test_evaluation_has_every_example_once(self, workers):
+        parts = [list(evaluation_batches(few(21), 21, 6, worker=w, workers=workers)) for w in range(workers)]
+        found = [int(c) for part in parts for _, y in part for c in y.numpy().argmax(1)]
+        assert sorted(found) == list(range(21))
+        assert workers > 1 or found == list(range(21))
+        assert {len(part) for part in parts} == {4}
 
-    def on_train_batch_end(self, batch, logs=None):
-        if next(left, None) is None:
-            raise KeyboardInterrupt
-
-    return on_train_batch_end
+    def test_rows_of_a_worker(self):
+        assert [bool(mine_of(tf.constant(row), slice(2, 4))) for row in range(5)] == [False, False, True, True, False]
 
 
-class TestTraining:
-    def tiny(self, **changes):
+class TestTheDigits:
+    def test_splits_are_fixed_apart_and_whole(self):
         source = digits()
-        few = replace(source, train=tuple(part[:64] for part in source.train))
-        config = keras_resnet.ResNetConfig(stages=((4,), (8,)), stem_filters=4)
-        model = keras_resnet.resnet(config, **{"input_shape": few.shape, "classifier_activation": None} | changes)
-        return model, few
+        parts = [source.train, source.validation, source.test]
+        assert sum(map(len, parts)) == 1797
+        np.testing.assert_array_equal(np.bincount(source.test.labels), [35, 37, 35, 37, 36, 36, 36, 36, 35, 36])
+        assert len(np.unique(np.concatenate([part.images.reshape(-1, 64) for part in parts]), axis=0)) == 1797
+        assert (source.shape, source.train.images.dtype, source.train.images.max()) == ((8, 8, 1), np.uint8, 255)
 
-    def test_warms_up_to_the_rate_and_falls_to_zero(self):
-        rate = optimizer(Recipe(epochs=10, learning_rate=0.2, warmup=0.2), steps=100)._learning_rate
-        written_out = {0: 0.0, 10: 0.1, 20: 0.2, 60: 0.1, 100: 0.0}
-        assert {step: float(rate(step)) for step in written_out} == pytest.approx(written_out, abs=1e-6)
-
-    def test_keeps_the_weights_of_the_lowest_validation_loss(self, tmp_path):
-        model, source = self.tiny()
-        train(model, source, Recipe(epochs=6, batch_size=16, learning_rate=0.5), tmp_path, verbose=0)
-        rows = csv.DictReader((tmp_path / "history.csv").read_text().splitlines())
-        lowest = min(float(row["val_loss"]) for row in rows)
-        loss = keras.losses.CategoricalCrossentropy(from_logits=True)
-        x = Preprocessing(source.mean, source.std)(source.validation[0].astype("float32"))
-        assert float(loss(keras.ops.one_hot(source.validation[1], 10), model(x))) == pytest.approx(lowest, rel=1e-4)
-
-    @pytest.mark.parametrize(
-        ("changes", "recipe", "message"),
-        [
-            ({}, Recipe(epochs=1, batch_size=65), "`batch_size`"),
-            ({"classes": 7}, Recipe(epochs=1, batch_size=8), "`model`"),
-            ({"input_shape": (16, 16, 1)}, Recipe(epochs=1, batch_size=8), "`model`"),
-        ],
-    )
-    def test_refuses_what_does_not_fit(self, changes, recipe, message, tmp_path):
-        model, source = self.tiny(**changes)
-        with pytest.raises(ValueError, match=message):
-            train(model, source, recipe, tmp_path)
-        assert not list(tmp_path.iterdir())
-
-    @pytest.mark.parametrize(("batches", "epochs"), [(9, 2), (4, 1)])
-    def test_keeps_the_best_epoch_when_interrupted(self, batches, epochs, tmp_path, monkeypatch):
-        model, source = self.tiny()
-        monkeypatch.setattr(keras.callbacks.TerminateOnNaN, "on_train_batch_end", interrupted_after(batches))
-        assert train(model, source, Recipe(epochs=9, batch_size=16), tmp_path, verbose=0) == epochs
-        assert {path.name for path in tmp_path.iterdir()} == {"history.csv", "model.keras"}
-        assert len((tmp_path / "history.csv").read_text().splitlines()) == 1 + epochs
-
-    def test_leaves_nothing_when_interrupted_in_the_first_epoch(self, tmp_path, monkeypatch):
-        model, source = self.tiny()
-        monkeypatch.setattr(keras.callbacks.TerminateOnNaN, "on_train_batch_end", interrupted_after(3))
-        with pytest.raises(KeyboardInterrupt):
-            train(model, source, Recipe(epochs=9, batch_size=16), tmp_path, verbose=0)
-        assert not list(tmp_path.iterdir())
-
-    @pytest.mark.parametrize("name", ["model.keras", "history.csv"])
-    def test_an_earlier_run_is_refused_before_training(self, name, tmp_path, monkeypatch):
-        model, source = self.tiny()
-        (tmp_path / name).write_text("earlier")
-        monkeypatch.setattr(keras.Model, "fit", None)
-        with pytest.raises(ValueError, match="nothing exists"):
-            train(model, source, Recipe(epochs=1, batch_size=16), tmp_path)
-        assert [path.read_text() for path in tmp_path.iterdir()] == ["earlier"]
-
-    def test_says_when_the_loss_is_not_a_number(self, tmp_path):
-        model, source = self.tiny()
-        model.get_layer("predictions").kernel.assign(np.full((8, 10), np.nan))
-        with pytest.raises(FloatingPointError, match="not a number"):
-            train(model, source, Recipe(epochs=2, batch_size=16), tmp_path, verbose=0)
-        assert not list(tmp_path.iterdir())
-
-    @pytest.mark.parametrize(
-        "field", ["epochs", "batch_size", "learning_rate", "warmup", "momentum", "nesterov", "padding"]
-    )
-    def test_recipes_are_checked(self, field):
-        with pytest.raises(ValueError, match=f"`{field}`.*Received: {field}='much'"):
-            replace(RECIPES["digits"], **{field: "much"})
-
-    def test_every_source_has_a_recipe(self):
-        assert set(RECIPES) == set(SOURCES)
-
-    def test_recipes_are_json(self):
-        for recipe in RECIPES.values():
-            assert Recipe(**json.loads(json.dumps(asdict(recipe)))) == recipe
+    def test_equal_the_published_digits(self):
+        """The sum of all 8x8 values (0 to 16) of optdigits.tes, as scikit-learn has it."""
+        source = digits()
+        pixels = np.concatenate([part.images for part in (source.train, source.validation, source.test)])
+        assert np.round(pixels * (16 / 255)).sum() == 561_718
 
 
 class TestFiles:
@@ -355,13 +382,13 @@ class TestFiles:
         keras.utils.set_random_seed(0)
         model = keras_resnet.ResNet20(input_shape=(8, 8, 1))
         export(model, tmp_path / "saved_model", Preprocessing((0.0,), (255.0,)))
-        images = digits().test[0][:3]
+        images = digits().test.images[:3]
         served = predict_in_fresh_process(tmp_path / "saved_model", images)
         np.testing.assert_allclose(served, model(images / np.float32(255)), atol=1e-5)
 
     def test_a_broken_export_says_so(self, tmp_path):
         with pytest.raises(RuntimeError, match="did not run"):
-            predict_in_fresh_process(tmp_path / "missing", digits().test[0][:1])
+            predict_in_fresh_process(tmp_path / "missing", digits().test.images[:1])
 
 
 def test_a_card_writes_json_and_a_page(tmp_path):
@@ -374,10 +401,3 @@ def test_a_card_writes_json_and_a_page(tmp_path):
     assert page.startswith("# n on d\n")
     assert "| params | 12,345 |" in page
     assert "| class_names | a, b |" in page
-
-
-def test_sources_are_described_by_their_training_images_alone():
-    source = digits()
-    assert isinstance(source, Source)
-    assert source.mean == pytest.approx([source.train[0].mean()])
-    assert source.std == pytest.approx([source.train[0].std()])

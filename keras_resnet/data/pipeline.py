@@ -1,37 +1,75 @@
-"""One straight column from a source to batches: shuffle, repeat, batch, and only then augment, batch by batch."""
+"""One straight column from a split to batches, in which every draw is a function of (seed, position) alone.
+
+So a run starts at any step as if it had come there, and several workers share the global batches of one.
+"""
+
+from collections.abc import Mapping
+from typing import Any
 
 import tensorflow as tf
 
-from keras_resnet.data.sources import Arrays
+from keras_resnet.data.augment import Draws, augment
+from keras_resnet.data.sources import Examples
+
+FOREVER = tf.int64.max
 
 
-def training_batches(arrays: Arrays, batch_size: int, seed: int, padding: int) -> tf.data.Dataset:
-    """Endless batches (float32 [batch_size, H, W, C] in 0 to 255, int32 [batch_size]), every draw a function of seed.
+def training_batches(
+    examples: Examples,
+    classes: int,
+    batch_size: int,
+    seed: int,
+    augmentations: Mapping[str, Any] = {},
+    *,
+    view=None,
+    start: int = 0,
+    worker: int = 0,
+    workers: int = 1,
+) -> tf.data.Dataset:
+    """Endless batches (float32 [n, H, W, C] in 0 to 255, one-hot float32 [n, classes]), a worker's part of each.
 
     Args:
-        arrays: Images, uint8 [N, H, W, C], and labels.
-        batch_size: At most N; a shorter last batch is not left over but filled from the next epoch.
+        examples: The split; every epoch has another order of all of it, and a batch may span two epochs.
+        classes: How many there are.
+        batch_size: Of the global batch: all workers' parts together.
         seed: Of the order and of the augmentation.
-        padding: Pixels by which an image is moved at random: see `pad_crop`.
+        augmentations: Of `keras_resnet.data.AUGMENTATIONS`, in their order.
+        view: What to make of each image before it joins a batch, such as a random crop of a file's.
+        start: The step to start at, as if those before it had been taken.
+        worker: Which of the `workers` this process is; each has the same number of rows of every batch.
+        workers: Among whom a batch is divided.
     """
-    batches = tf.data.Dataset.from_tensor_slices(arrays)
-    batches = batches.shuffle(len(arrays[1]), seed).repeat().batch(batch_size, drop_remainder=True)
-    batches = batches.enumerate().map(
-        lambda step, batch: (pad_crop(batch[0], padding, (seed, step)), batch[1]), tf.data.AUTOTUNE, deterministic=True
-    )
-    return batches.prefetch(tf.data.AUTOTUNE)
+    part = batch_size // workers
+    first, rows = start * batch_size, slice(worker * part, (worker + 1) * part)
+    epochs = tf.data.Dataset.range(first // len(examples), FOREVER)
+    numbers = epochs.flat_map(lambda epoch: shuffled(len(examples), seed, epoch)).skip(first % len(examples))
+    mine = numbers.enumerate(first).filter(lambda position, _: mine_of(position % batch_size, rows))
+    batches = examples.batched(mine, part, complete=True, view=view).enumerate(start)
+
+    def augmented(step, batch):
+        images, labels = batch
+        draws = Draws(seed, step, batch_size, rows)
+        return augment(tf.cast(images, tf.float32), tf.one_hot(labels, classes), draws, augmentations)
+
+    return batches.map(augmented, tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
 
 
-def evaluation_batches(arrays: Arrays, batch_size: int) -> tf.data.Dataset:
-    """Every example once, in order."""
-    batches = tf.data.Dataset.from_tensor_slices(arrays).batch(batch_size)
-    return batches.map(lambda images, labels: (tf.cast(images, tf.float32), labels)).prefetch(tf.data.AUTOTUNE)
+def evaluation_batches(
+    examples: Examples, classes: int, batch_size: int, *, view=None, worker: int = 0, workers: int = 1
+) -> tf.data.Dataset:
+    """Every example once, in order, each worker every `workers`-th: the last batch may be smaller."""
+    numbers = tf.data.Dataset.range(len(examples)).enumerate().shard(workers, worker)
+    batches = examples.batched(numbers, batch_size // workers, complete=False, view=view)
+    return batches.map(
+        lambda images, labels: (tf.cast(images, tf.float32), tf.one_hot(labels, classes)), tf.data.AUTOTUNE
+    ).prefetch(tf.data.AUTOTUNE)
 
 
-def pad_crop(images, padding: int, seed):
-    """Each image moved by up to `padding` pixels up or down, left or right, zeros behind it: He et al. 2015, 4.2."""
-    count, height, width, _ = images.shape
-    images = tf.pad(tf.cast(images, tf.float32), ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    starts = tf.random.stateless_uniform((count, 2), seed, 0, 2 * padding + 1, tf.int32)
-    images = tf.gather(images, starts[:, :1] + tf.range(height), axis=1, batch_dims=1)
-    return tf.gather(images, starts[:, 1:] + tf.range(width), axis=2, batch_dims=1)
+def shuffled(count: int, seed: int, epoch) -> tf.data.Dataset:
+    """The numbers up to `count` in the order of that epoch."""
+    order = tf.random.experimental.stateless_shuffle(tf.range(count, dtype=tf.int64), (seed, epoch))
+    return tf.data.Dataset.from_tensor_slices(order)
+
+
+def mine_of(row, rows: slice):
+    return (rows.start <= row) & (row < rows.stop)

@@ -1,37 +1,170 @@
-"""Where images come from: arrays in memory with what a pipeline and a card need to know of them."""
+"""Labelled images and what is known of them: the built-in digits and arrays in memory."""
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import as_file, files
+from typing import Any, Protocol
 
 import numpy as np
+import tensorflow as tf
 
-Arrays = tuple[np.ndarray, np.ndarray]  # images, uint8 [N, H, W, C]; labels, int32 [N]
+from keras_resnet.checks import expect
+
+HELD_OUT = 5  # every fifth training image is the test, where a source has none
+Shape = tuple[int | None, int | None, int]  # height, width and channels; None where they differ from image to image
+Moments = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation of the channels, 0 to 255
 
 
-@dataclass(frozen=True)
+class Examples(Protocol):
+    """A split of labelled images that is read by number: in memory, or from files."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int32 [N]."""
+
+    @property
+    def shape(self) -> Shape: ...
+
+    @property
+    def moments(self) -> Moments: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, chosen: np.ndarray, /) -> "Examples":
+        """Those with these numbers."""
+
+    def batched(self, numbers: tf.data.Dataset, size: int, complete: bool, view=None) -> tf.data.Dataset:
+        """Batches (images [size, H, W, C], labels int32 [size]).
+
+        Args:
+            numbers: Of (position in the whole training, number of the example), int64.
+            size: Of a batch.
+            complete: Whether a last batch that is smaller is left out, so that the shapes are static.
+            view: (image [H, W, C] or the bytes of a file, position) -> image; None takes the images as they are.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    """Images in memory: uint8 [N, H, W, C], and their labels, int32 [N]."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __post_init__(self):
+        shape = getattr(self.images, "shape", None)
+        expect(shape and len(shape) == 4 and self.images.dtype == np.uint8, "images",
+               "an array of uint8, [N, H, W, C], 0 to 255", shape and f"{self.images.dtype} {shape}")  # fmt: skip
+        labels = np.asarray(self.labels)
+        labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels  # as keras.datasets has them
+        expect(labels.shape == shape[:1] and np.issubdtype(labels.dtype, np.integer) and labels.min(initial=0) >= 0,
+               "labels", f"an array of {shape[0]} integers, 0 and more", f"{labels.dtype} {labels.shape}")  # fmt: skip
+        object.__setattr__(self, "labels", labels.astype("int32"))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, chosen) -> "Arrays":
+        return Arrays(self.images[chosen], self.labels[chosen])
+
+    @property
+    def shape(self) -> Shape:
+        return self.images.shape[1:]
+
+    @cached_property
+    def pixel_mean(self) -> np.ndarray:
+        return self.images.mean(0, dtype="float64")
+
+    @cached_property
+    def moments(self) -> Moments:
+        mean = self.pixel_mean.mean((0, 1))
+        squares = np.einsum("nhwc,nhwc->hwc", self.images, self.images, dtype="float64").mean((0, 1))
+        return tuple(mean.tolist()), tuple(np.sqrt(squares / len(self) - mean**2).tolist())
+
+    @cached_property
+    def _tensors(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Made once, for there may be gigabytes; and where the pipeline is, not on an accelerator."""
+        with tf.init_scope(), tf.device("CPU:0"):
+            return tf.constant(self.images), tf.constant(self.labels)
+
+    def batched(self, numbers, size, complete, view=None):
+        images, labels = self._tensors
+        if view is None:  # one gather for a batch
+            batches = numbers.batch(size, drop_remainder=complete)
+            return batches.map(
+                lambda _, number: (tf.gather(images, number), tf.gather(labels, number)), tf.data.AUTOTUNE
+            )
+        seen = numbers.map(lambda position, number: (view(images[number], position), labels[number]), tf.data.AUTOTUNE)
+        return seen.batch(size, drop_remainder=complete)
+
+
+@dataclass(frozen=True, eq=False)
 class Source:
-    """Labelled images in fixed splits: `test` is held out, `validation` chooses between checkpoints."""
+    """Labelled images in splits.
+
+    `validation` chooses between epochs, and `test` never does; where a source has no validation split, nothing is
+    chosen: the last epoch is delivered.
+    """
 
     name: str
     about: str
-    train: Arrays
-    validation: Arrays
-    test: Arrays
     class_names: tuple[str, ...]
+    train: Examples
+    test: Examples
+    validation: Examples | None = None
+    skipped: tuple[tuple[str, str], ...] = ()  # images left out, and why
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        return self.train[0].shape[1:]
+    def splits(self) -> dict[str, Examples]:
+        found = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: split for name, split in found.items() if split is not None}
+
+    @property
+    def classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def shape(self) -> Shape:
+        """Of the training images."""
+        return self.train.shape
 
     @property
     def mean(self) -> tuple[float, ...]:
         """Of the training images' channels, on their scale of 0 to 255."""
-        return tuple(self.train[0].mean((0, 1, 2)).tolist())
+        return self.train.moments[0]
 
     @property
     def std(self) -> tuple[float, ...]:
-        return tuple(self.train[0].std((0, 1, 2)).tolist())
+        return self.train.moments[1]
+
+    @property
+    def pixel_mean(self) -> np.ndarray:
+        """Of the training images, [H, W, C], which He et al. 2015, 4.2 subtract."""
+        expect(isinstance(self.train, Arrays), "data", "images of one size that fit in memory", self.name)
+        return self.train.pixel_mean  # type: ignore[attr-defined]
+
+
+def arranged(name: str, about: str, class_names: Sequence[str], splits: Mapping[str, Any], skipped=()) -> Source:
+    """A source that has a test: its own, or else its validation split, or else every fifth training image."""
+    train, test, validation = splits["train"], splits.get("test"), splits.get("validation")
+    if test is None and validation:
+        test, validation, about = validation, None, f"{about}; the test is its validation split"
+    elif test is None:
+        (train, test), about = held_out(train, len(train) // HELD_OUT), f"{about}; a fifth is held out as the test"
+    return Source(name, about, tuple(class_names), train, test, validation, tuple(skipped))
+
+
+def held_out(examples: Examples, count: int) -> tuple[Examples, Examples]:
+    """The others, and `count` of them: evenly spaced in each class, so that it depends on nothing but the images.
+
+    Raises:
+        ArgumentError: Where one of both would be empty.
+    """
+    expect(0 < count < len(examples), "data", "training images of which some can be held out", len(examples))
+    by_class = np.argsort(examples.labels, kind="stable")
+    chosen = np.sort(by_class[(2 * np.arange(count) + 1) * len(examples) // (2 * count)])
+    return examples[np.delete(np.arange(len(examples)), chosen)], examples[chosen]
 
 
 def digits() -> Source:
@@ -41,23 +174,20 @@ def digits() -> Source:
     others is the validation.
 
     >>> from keras_resnet.data import digits
-    >>> [len(labels) for _, labels in (digits().train, digits().validation, digits().test)]
+    >>> [len(split) for split in (digits().train, digits().validation, digits().test)]
     [1295, 143, 359]
     """
     with as_file(files("keras_resnet") / "data/digits/digits.npz") as path, np.load(path) as archive:
         images, labels = archive["images"], archive["labels"].astype("int32")
-    images = np.round(images[..., np.newaxis] * (255 / 16)).astype("uint8")
+    whole = Arrays(np.round(images[..., np.newaxis] * (255 / 16)).astype("uint8"), labels)
     by_class = np.argsort(labels, kind="stable")
     test, rest = by_class[4::5], np.delete(by_class, np.s_[4::5])
     validation, train = rest[9::10], np.delete(rest, np.s_[9::10])
     return Source(
         name="digits",
         about="Optical Recognition of Handwritten Digits, E. Alpaydin and C. Kaynak, UCI 1998, CC BY 4.0",
-        train=(images[np.sort(train)], labels[np.sort(train)]),
-        validation=(images[np.sort(validation)], labels[np.sort(validation)]),
-        test=(images[np.sort(test)], labels[np.sort(test)]),
         class_names=tuple("0123456789"),
+        train=whole[np.sort(train)],
+        validation=whole[np.sort(validation)],
+        test=whole[np.sort(test)],
     )
-
-
-SOURCES: dict[str, Callable[[], Source]] = {"digits": digits}

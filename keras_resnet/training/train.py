@@ -1,110 +1,199 @@
-"""From a model, a source and a recipe to `model.fit`."""
+"""From a model, data and a recipe to `model.fit`."""
 
+import csv
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import keras
-import numpy as np
+import tensorflow as tf
 
-from keras_resnet.card import Preprocessing
-from keras_resnet.checks import expect
-from keras_resnet.data import Source, evaluation_batches, training_batches
-from keras_resnet.data.sources import Arrays
-from keras_resnet.files import completed
-from keras_resnet.training.recipes import Recipe
+from keras_resnet import distribute
+from keras_resnet.card import Preprocessing, attach, card
+from keras_resnet.checks import expect, expect_known
+from keras_resnet.data import (
+    Source,
+    evaluation_batches,
+    evaluation_view,
+    load_data,
+    training_batches,
+    training_view,
+)
+from keras_resnet.predict import ends_in_logits
+from keras_resnet.training.checkpoint import Checkpoint
+from keras_resnet.training.optimizer import Held, HoldUntil, optimizer
+from keras_resnet.training.recipes import RECIPES, Recipe
 
 
 def check_fit(model: keras.Model, source: Source, recipe: Recipe) -> None:
-    """Raises a ValueError unless the model takes the source's images and gives its classes, and a batch is there."""
-    images = len(source.train[1])
+    """Raises a ValueError unless the model gives the source's classes and takes its channels, and a batch is there."""
+    images = len(source.train)
     expect(recipe.batch_size <= images, "batch_size", f"at most the {images} training images", recipe.batch_size)
-    shapes, wanted = (model.input_shape[1:], model.output_shape[1:]), (source.shape, (len(source.class_names),))
-    expect(shapes == wanted, "model", f"a model of {wanted[0]} images and {wanted[1]} logits", shapes)
+    found, wanted = (model.input_shape[-1], *model.output_shape[1:]), (source.shape[-1], source.classes)
+    expect(found == wanted, "model", f"one that takes {wanted[0]} channels and gives {wanted[1]} classes", found)
 
 
-def train(model: keras.Model, source: Source, recipe: Recipe, folder: Path, *, seed: int = 0, verbose: int = 1) -> int:
-    """Trains a model that ends in logits; leaves in it, and in `folder`, the weights of the lowest validation loss.
+def read_by(model: keras.Model, source: Source) -> Preprocessing:
+    """How the model reads images: as its card says, or by the source's mean and std and as large as it takes them."""
+    if (known := card(model)) and known.preprocessing:
+        return known.preprocessing
+    height, width, _ = model.input_shape[1:]
+    row = Preprocessing(source.mean, source.std)
+    return row.sized(height, width, 1.0 if source.shape[:2] == (height, width) else 0.875) if height and width else row
 
-    Writes `model.keras` (uncompiled, float images normalized by the source's mean and std) and `history.csv` (an
-    epoch a row) into `folder`. Ctrl-C ends the training after the last whole epoch, if there is one.
+
+def train(model: keras.Model, data: Any, recipe: Recipe | str, folder: str | Path | None = None, *, seed: int = 0,
+          resume: bool = False, callbacks: Sequence[keras.callbacks.Callback] = (),
+          verbose: int = 1) -> list[dict[str, float]]:  # fmt: skip
+    """Trains a model, and leaves the trained weights in it, and in its card how it reads images and names classes.
+
+    Where the source has a validation split, these are those of the lowest validation loss, otherwise the last. After
+    every epoch `folder` has `history.csv` (a row an epoch), `checkpoint.npz` (all that `resume` needs), TensorBoard's
+    events, and with a validation split `best.weights.h5`. A run that was killed and resumed ends in the weights of one
+    that was not: on one CPU, bit for bit.
+
+    Under a `tf.distribute.Strategy`, build the model in its scope (see `keras_resnet.strategy`) and call this in every
+    process: the chief writes, into a folder that all see, and all read.
 
     Args:
-        model: Takes images of the source's shape. Changed in place.
-        source: Its `train` part is trained on, its `validation` part chooses the epoch; `test` is not looked at.
-        recipe: See `keras_resnet.training.RECIPES`.
-        folder: An existing folder without those two files.
+        model: A classifier, that ends in logits (as it should: a softmax in the loss loses precision) or in a softmax.
+            Changed in place.
+        data: As `keras_resnet.load_data` takes it. The validation split, or the test split where there is none, is
+            evaluated after every epoch; by the test split nothing is chosen.
+        recipe: One of `keras_resnet.RECIPES`, or its name. Its `network` and `precision` are for who builds the model.
+        folder: Made where it does not exist. None: nothing is kept but the model.
         seed: Of the order of the images and their augmentation. Call `keras.utils.set_random_seed` before building
             the model, so that its start follows a seed too.
+        resume: Continue after the last whole epoch that the folder has, if it has one.
+        callbacks: Keras', besides those of the recipe.
         verbose: 1 for a progress bar, 2 for a line an epoch, 0 for silence.
 
     Returns:
-        The number of whole epochs.
+        The rows of `history.csv`.
 
     Raises:
         ValueError: Before training, where the recipe's batch exceeds the images, the model takes other images or has
-            other outputs, or a file exists.
-        FloatingPointError: Where the first epoch ends without a finite validation loss. A later one stops the training.
+            other outputs, the folder has a run and `resume` is False, or that run was another one.
+        FloatingPointError: Where a loss is not finite. The last whole epoch before it is in the folder.
     """
+    if folder is None:
+        with TemporaryDirectory() as scratch:
+            return train(model, data, recipe, scratch, seed=seed, callbacks=callbacks, verbose=verbose)
+    source, recipe, folder = load_data(data), named(recipe), Path(folder)
     check_fit(model, source, recipe)
-    steps = len(source.train[1]) // recipe.batch_size
-    fitted, prepare = compiled(model, recipe, steps), preparation(source)
-    with (
-        TemporaryDirectory(dir=folder, prefix=".partial-") as scratch,
-        completed(folder / "history.csv") as history,
-        completed(folder / "model.keras") as saved,
-    ):
-        best, log = Path(scratch) / "best.weights.h5", keras.callbacks.CSVLogger(history)
-        try:
-            fitted.fit(
-                training_batches(source.train, recipe.batch_size, seed, recipe.padding).map(prepare),
-                steps_per_epoch=steps,
-                epochs=recipe.epochs,
-                validation_data=evaluation_batches(source.validation, recipe.batch_size).map(prepare),
-                callbacks=[
-                    keras.callbacks.ModelCheckpoint(best, "val_loss", save_best_only=True, save_weights_only=True),
-                    log,
-                    keras.callbacks.TerminateOnNaN(),
-                ],
-                shuffle=False,  # the batches are
-                verbose=verbose,
-            )
-        except KeyboardInterrupt:
-            if not best.exists():
-                raise
-        finally:
-            if log.csv_file:
-                log.csv_file.close()
-        losses = fitted.history.history["val_loss"]
-        if not np.isfinite(losses[0]):
-            raise FloatingPointError(f"The loss was not a number from the first epoch on. Received: recipe={recipe}")
-        fitted.load_weights(best)
-        model.save(saved)
-    return len(losses)
+    folder.mkdir(parents=True, exist_ok=True)
+    history, last, best = (folder / name for name in ("history.csv", "checkpoint.npz", "best.weights.h5"))
+    for path in (history, last, best):
+        expect(resume or not path.exists(), "folder", f"one without a {path.name}, or resume=True", str(folder))
+    strategy, steps = strategy_of(model), recipe.steps_per_epoch or len(source.train) // recipe.batch_size
+    chief, fitted = distribute.is_chief(strategy), compiled(model, recipe, steps * recipe.epochs)
+    followed = [*followers(recipe, fitted.optimizer), *callbacks]
+    identity = {"recipe": asdict(recipe), "seed": seed, "data": source.name, "images": len(source.train)}
+    checkpoint = Checkpoint(last, followed, history, best if source.validation else None, identity, writer=chief)
+    done = distribute.from_chief(strategy, checkpoint.epochs)
+    expect(done == checkpoint.epochs, "folder", "the chief's checkpoint, as all workers must see it", str(folder))
+    training, watched = batches(model, source, recipe, seed, done * steps)
+    with distribute.peers_watched(strategy):
+        fitted.fit(
+            distribute.distributed(strategy, training),
+            initial_epoch=done,
+            steps_per_epoch=steps,
+            epochs=recipe.epochs,
+            validation_data=distribute.distributed(strategy, watched),
+            callbacks=[*followed, *(loggers(history, last.exists()) if chief else ()), checkpoint],
+            shuffle=False,  # the batches are
+            verbose=verbose if chief else 0,
+        )
+    if checkpoint.failed:
+        raise FloatingPointError(f"The loss was not a finite number in epoch {checkpoint.epochs + 1}. Received: "
+                                 f"recipe={recipe}")  # fmt: skip
+    if checkpoint.best and chief:
+        model.load_weights(best)
+    if known := card(model):
+        attach(model, replace(known, preprocessing=read_by(model, source), class_names=source.class_names))
+    return rows(history) if chief else []
+
+
+def named(recipe: Recipe | str) -> Recipe:
+    if isinstance(recipe, Recipe):
+        return recipe
+    expect_known("recipe", RECIPES, recipe)
+    return RECIPES[recipe]
+
+
+def strategy_of(model: keras.Model):
+    """In whose scope the model was built, or None."""
+    return None if model.distribute_strategy is tf.distribute.get_strategy() else model.distribute_strategy
+
+
+def batches(model: keras.Model, source: Source, recipe: Recipe, seed: int, start: int):
+    """Two functions from (worker, workers) to its normalized batches: of the training, and of what is watched."""
+    row, classes, channels = read_by(model, source), source.classes, model.input_shape[-1]
+
+    def normalized(images, labels):
+        return row(images), labels
+
+    def training(worker, workers):
+        view = training_view(recipe.view, source.train, seed, row, channels)
+        return training_batches(
+            source.train, classes, recipe.batch_size, seed, recipe.augment, view=view, start=start, worker=worker,
+            workers=workers,
+        ).map(normalized)  # fmt: skip
+
+    def watched(worker, workers):
+        examples = source.validation or source.test
+        size = distribute.even_batch_size(strategy_of(model), recipe.batch_size, len(examples))
+        view = evaluation_view(examples, row, channels)
+        return evaluation_batches(examples, classes, size, view=view, worker=worker, workers=workers).map(normalized)
+
+    return training, watched
 
 
 def compiled(model: keras.Model, recipe: Recipe, steps: int) -> keras.Model:
     """A second model of the same layers, so that the user's, and its file, stay uncompiled."""
-    fitted = keras.Model(model.inputs, model.outputs)
-    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing)
-    fitted.compile(optimizer(recipe, steps * recipe.epochs), loss, metrics=["accuracy"])
+    with model.distribute_strategy.scope():
+        fitted = keras.Model(model.inputs, model.outputs)
+        loss = keras.losses.CategoricalCrossentropy(ends_in_logits(model), recipe.label_smoothing)
+        fitted.compile(optimizer(recipe, steps), loss, metrics=["accuracy"])
+        fitted.optimizer.build(fitted.trainable_variables)
     return fitted
 
 
-def optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
-    warmup = max(1, round(recipe.warmup * steps))
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, steps - warmup), warmup_target=recipe.learning_rate, warmup_steps=warmup
-    )
-    return keras.optimizers.SGD(schedule, momentum=recipe.momentum, nesterov=recipe.nesterov)
+def followers(recipe: Recipe, fitted: keras.optimizers.Optimizer) -> list[keras.callbacks.Callback]:
+    """The callbacks that the recipe's learning rate and averages need."""
+    found: list[keras.callbacks.Callback] = [keras.callbacks.TerminateOnNaN()]
+    if recipe.schedule == "plateau":
+        found.append(keras.callbacks.ReduceLROnPlateau("val_loss", recipe.factor, recipe.patience))
+    if isinstance(fitted._learning_rate, Held) and recipe.warmup_error is not None:
+        found.append(HoldUntil(fitted._learning_rate, recipe.warmup_error))
+    if recipe.ema is not None:
+        found.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
+    return found
 
 
-def preparation(source: Source):
-    """Images normalized by the source's mean and std, labels one-hot."""
-    preprocessing = Preprocessing(source.mean, source.std)
-    return lambda images, labels: (preprocessing(images), keras.ops.one_hot(labels, len(source.class_names)))
+def loggers(history: Path, resumed: bool) -> list[keras.callbacks.Callback]:
+    """What writes into the run's folder. The log of an epoch that was killed before its first checkpoint is dropped."""
+    if not resumed:
+        history.unlink(missing_ok=True)
+    events = keras.callbacks.TensorBoard(history.parent / "tensorboard", write_graph=False)
+    return [Measured(), keras.callbacks.CSVLogger(history, append=resumed), events]
 
 
-def accuracy(model: keras.Model, source: Source, arrays: Arrays) -> float:
-    """The share of the images that the model, trained on the source, names rightly."""
-    scores = model.predict(evaluation_batches(arrays, 256).map(preparation(source)), verbose=0)
-    return float(np.mean(scores.argmax(-1) == arrays[1]))
+class Measured(keras.callbacks.Callback):
+    """Adds the learning rate and the seconds to what an epoch logs."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._began = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+        logs.update(learning_rate=float(rate), seconds=time.perf_counter() - self._began)
+
+
+def rows(history: Path) -> list[dict[str, float]]:
+    """Of a `history.csv`."""
+    with open(history, newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]

@@ -1,0 +1,91 @@
+"""A folder of images with a subfolder for each class, or with `train/`, `test/` and `validation/` over those."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from keras_resnet.checks import expect
+from keras_resnet.data.encoded import encoded_source
+from keras_resnet.data.sources import Source
+
+SPLITS = {"train": ("train",), "validation": ("validation", "val"), "test": ("test",)}  # names of the subfolders
+
+
+@dataclass(frozen=True, eq=False)
+class Files:
+    """One image in each; what it is, is seen from its first bytes and not from its name."""
+
+    files: tuple[str, ...]
+    channels: int = 3
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @cached_property
+    def _paths(self) -> tf.Tensor:
+        with tf.init_scope(), tf.device("CPU:0"):
+            return tf.constant([os.fsencode(file) for file in self.files])
+
+    def read(self, number):
+        return tf.io.read_file(tf.gather(self._paths, number))
+
+    def name(self, number):
+        return self.files[number]
+
+
+def folder_source(path: Path, on_error: str) -> Source:
+    """Every file below a class's folder is an image of it, hidden ones aside; classes are the sorted folders' names.
+
+    Raises:
+        ArgumentError: Where the folder is none, or not laid out so, or the splits have different classes.
+    """
+    path = path.expanduser().absolute()
+    expect(path.is_dir(), "data", "a folder that exists, or a name of a TFDS set", str(path))
+    folders = split_folders(path)
+    class_names = subfolders(folders["train"])
+    expect(len(class_names) > 1, "data", "a folder with a subfolder for each class", str(folders["train"]))
+    for folder in folders.values():
+        other = sorted(set(class_names) ^ set(subfolders(folder)))
+        expect(not other, "data", f"the same classes in {folder} as in {folders['train']}", other)
+    found = [(file, label, split) for split, folder in folders.items()
+             for label, name in enumerate(class_names) for file in files_below(folder / name)]  # fmt: skip
+    files, labels, parts = zip(*found, strict=True) if found else ((), (), ())
+    empty = [
+        name for label, name in enumerate(class_names) if (label, "train") not in {*zip(labels, parts, strict=True)}
+    ]
+    expect(not empty, "data", f"images of every class in {folders['train']}", f"none of {empty}")
+    splits = {split: np.flatnonzero(np.array(parts) == split) for split in folders}
+    about = f"the images in {path}"
+    return encoded_source(path.name, about, class_names, Files(files), np.array(labels, "int32"), splits, on_error)
+
+
+def split_folders(path: Path) -> dict[str, Path]:
+    """`train/` and its likes, or the folder itself as the training split."""
+    found = [(split, path / name) for split, names in SPLITS.items() for name in names if (path / name).is_dir()]
+    folders = dict(found)
+    expect(len(folders) == len(found), "data", "one folder for a split", [folder.name for _, folder in found])
+    return folders if "train" in folders else {"train": path}
+
+
+def subfolders(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(_walk(folder))
+
+
+def _walk(folder: Path) -> Iterator[str]:
+    for parent, folders, names in os.walk(folder, onerror=_fail, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (os.path.join(parent, name) for name in names if not name.startswith("."))
+
+
+def _fail(error: OSError) -> None:
+    """`os.walk` would pass over a folder that may not be read."""
+    raise error

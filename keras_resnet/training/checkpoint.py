@@ -1,0 +1,95 @@
+"""What a killed run needs to end as if it had never been killed, in one file that is written whole or not at all."""
+
+import json
+from numbers import Number
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_resnet.checks import invalid
+from keras_resnet.files import replaced
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Every epoch: all variables (the states of dropout, too), the optimizer's, and the numbers that callbacks keep.
+
+    It stands last among the callbacks, so that what the others did in an epoch is in it. Keras' `BackupAndRestore`
+    leaves out the dropouts' seeds and all callbacks, and writes in place.
+
+    Args:
+        path: Of the file, which every worker reads and the `writer` writes.
+        others: The callbacks before it, of which the numbers among the attributes are kept: the best loss so far, the
+            epochs waited, and so on.
+        log: The file to which the epochs are logged; a resumed one continues where the checkpoint was written.
+        best: The weights of the lowest validation loss go there; None: nothing is chosen.
+        identity: What a run must have in common with the one that it resumes.
+        writer: Whether this process writes.
+    """
+
+    def __init__(self, path: Path, others, log: Path, best: Path | None, identity: dict, writer: bool = True):
+        super().__init__()
+        self.path, self.others, self.log, self.best = path, others, log, best
+        self.identity, self.writer = json.loads(json.dumps(identity)), writer
+        self.epochs, self.lowest, self.failed = 0, float("inf"), False
+        self.saved: dict[str, np.ndarray] = {}
+        if path.exists():
+            with np.load(path) as archive:
+                self.saved = dict(archive)
+            state = json.loads(str(self.saved.pop("state")))
+            self.check(state["identity"])
+            self.epochs, self.lowest, self.numbers, length = (
+                state[key] for key in ("epochs", "lowest", "callbacks", "log")
+            )
+            if writer:
+                with open(log, "r+b") as file:
+                    file.truncate(length)
+
+    def check(self, identity):
+        differing = [key for key in self.identity if identity.get(key) != self.identity[key]]
+        if differing:
+            then, now = ({key: record.get(key) for key in differing} for record in (identity, self.identity))
+            raise invalid("resume", f"the run as it was started, with {then}", now)
+
+    @property
+    def variables(self):
+        """Of the model, but for its metrics', and of its optimizer, by their places."""
+        metrics = {id(variable) for variable in self.model.metrics_variables}
+        kept = [variable for variable in self.model.variables if id(variable) not in metrics]
+        return {f"{place:05} {v.path}": v for place, v in enumerate(kept + self.model.optimizer.variables)}
+
+    @property
+    def named(self):
+        """The other callbacks, by class and by how many of it came before."""
+        classes = [type(callback).__name__ for callback in self.others]
+        return {f"{name} {classes[:i].count(name)}": self.others[i] for i, name in enumerate(classes)}
+
+    def on_train_begin(self, logs=None):
+        if not self.saved:
+            return
+        for name, variable in self.variables.items():
+            variable.assign(self.saved[name])
+        for name, callback in self.named.items():
+            vars(callback).update(self.numbers.get(name, {}))
+        self.saved = {}
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.failed = not all(np.isfinite(logs[key]) for key in ("loss", "val_loss") if key in logs)
+        if self.failed:
+            self.model.stop_training = True
+            return
+        self.epochs = epoch + 1
+        improved = self.best and logs["val_loss"] < self.lowest
+        self.lowest = logs["val_loss"] if improved else self.lowest
+        if not self.writer:
+            return
+        if improved:
+            with replaced(self.best) as path:
+                self.model.save_weights(path)
+        numbers = {name: {key: value for key, value in vars(callback).items() if isinstance(value, Number)}
+                   for name, callback in self.named.items()}  # fmt: skip
+        state = dict(epochs=self.epochs, lowest=float(self.lowest), callbacks=numbers, log=self.log.stat().st_size,
+                     identity=self.identity)  # fmt: skip
+        arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in self.variables.items()}
+        with replaced(self.path) as path, open(path, "wb") as file:
+            np.savez(file, state=json.dumps(state, default=float), **arrays)

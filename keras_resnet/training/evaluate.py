@@ -1,0 +1,118 @@
+"""How well a network names images that it has not seen."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_resnet.card import Preprocessing
+from keras_resnet.checks import COUNT, expect, expect_known, expect_rule
+from keras_resnet.data import evaluation_batches, evaluation_view, load_data, multi_scale, ten_crop
+from keras_resnet.predict import ends_in_logits, preprocessing_row
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Accuracies are fractions of the images; `loss` is the mean cross-entropy in nats."""
+
+    loss: float
+    top1: float
+    top5: float  # 1.0 where there are five classes or fewer
+    confusion: np.ndarray  # int64 [classes, classes]: images of the row's class that were named the column's
+    class_names: tuple[str, ...]
+
+    @property
+    def images(self) -> int:
+        return int(self.confusion.sum())
+
+    @property
+    def per_class(self) -> dict[str, float | None]:
+        """The share of each class's images that are named rightly; None for a class without images."""
+        right, of = self.confusion.diagonal(), self.confusion.sum(1)
+        return {name: float(r / n) if n else None for name, r, n in zip(self.class_names, right, of, strict=True)}
+
+    def metrics(self) -> dict[str, float]:
+        """For a card."""
+        return {"accuracy": self.top1, "top5_accuracy": self.top5, "loss": self.loss}
+
+    def __str__(self) -> str:
+        lines = [f"{name:>20}  {'-' if share is None else f'{share:.2%}'}" for name, share in self.per_class.items()]
+        head = f"top-1 {self.top1:.2%}, top-5 {self.top5:.2%}, loss {self.loss:.4f} on {self.images:,} images"
+        return "\n".join([head, *lines])
+
+
+class View(NamedTuple):
+    """How the images of a test are read, and what the network then sees of them."""
+
+    read: Callable[[Preprocessing], Preprocessing]
+    seen: Callable[..., Iterable]  # (images, crop) -> batches, over whose probabilities the mean is taken
+    single: bool = False  # images of any size, one by one
+
+
+VIEWS = {
+    "center": View(lambda row: row, lambda images, crop: [images]),
+    "ten_crop": View(lambda row: replace(row, crop=None), lambda images, crop: ten_crop(images, crop[0])),
+    "multi_scale": View(
+        lambda row: replace(row, resize=None, crop=None),
+        lambda images, _: (view[None] for pair in multi_scale(images[0]) for view in pair),
+        single=True,
+    ),
+}
+
+
+def evaluate(model: keras.Model, data: Any, split: str = "test", preprocessing: Preprocessing | str | None = None,
+             *, view: str = "center", batch_size: int = 256) -> Evaluation:  # fmt: skip
+    """Names every image of a split once.
+
+    Args:
+        model: Ends in logits or in a softmax.
+        data: As `keras_resnet.load_data` takes it; with as many classes as the model has outputs.
+        split: "test", "validation" or "train".
+        preprocessing: Where the model's card does not say how it reads images: see `keras_resnet.preprocessing`.
+        view: "center" (one crop), "ten_crop" (four corners, the middle, and these mirrored; Krizhevsky et al. 2012,
+            section 4.1), or "multi_scale" (whole images with the short side at 224, 256, 384, 480 and 640 pixels, and
+            these mirrored, for a model of any image size; He et al. 2015, section 3.4). Probabilities are averaged.
+        batch_size: Images at a time.
+
+    Raises:
+        ValueError: Before anything is read, where the source has no such split or other classes, or neither the card
+            nor `preprocessing` says how the model reads images.
+    """
+    source = load_data(data)
+    expect_known("view", VIEWS, view)
+    expect_rule(COUNT, "batch_size", batch_size)
+    splits = [name for name in ("test", "validation", "train") if getattr(source, name) is not None]
+    expect(split in splits, "split", f"one of {splits}, which {source.name} has", split)
+    classes, channels = model.output_shape[-1], model.input_shape[-1]
+    expect(source.classes == classes, "data", f"a source of the model's {classes} classes", source.classes)
+    row, logits, examples = preprocessing_row(model, preprocessing), ends_in_logits(model), getattr(source, split)
+    read, seen, single = VIEWS[view]
+    expect(view != "ten_crop" or row.crop, "view", "'center', where the preprocessing does not crop", view)
+
+    @tf.function(reduce_retracing=True)
+    def probabilities(images):
+        outputs = model(row(images), training=False)
+        return tf.nn.softmax(outputs) if logits else outputs
+
+    batches = evaluation_batches(
+        examples, classes, 1 if single else batch_size, view=evaluation_view(examples, read(row), channels)
+    )
+    scores = [np.mean([probabilities(batch) for batch in seen(images, row.crop)], 0) for images, _ in batches]
+    return evaluation(np.concatenate(scores), examples.labels, source.class_names)
+
+
+def evaluation(scores: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]) -> Evaluation:
+    """Of probabilities [N, classes]."""
+    ranked, count = np.argsort(-scores, axis=1, kind="stable"), len(class_names)
+    of_truth = scores[np.arange(len(labels)), labels]
+    confusion = np.bincount(labels * count + ranked[:, 0], minlength=count**2).reshape(count, count)
+    return Evaluation(
+        loss=float(-np.log(np.maximum(of_truth, np.finfo("float32").tiny)).mean()),
+        top1=float(confusion.trace() / len(labels)),
+        top5=float(np.mean((ranked[:, :5] == labels[:, None]).any(1))),
+        confusion=confusion,
+        class_names=class_names,
+    )
