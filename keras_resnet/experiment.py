@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shlex
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -27,6 +28,7 @@ from keras_resnet.training import RECIPES, Evaluation, Recipe, check_fit, evalua
 
 SHOWN = 10
 SMALL = 64  # pixels up to which images are trained on as CIFAR's are
+OPTIONS = ("data", "validation", "recipe", "weights", "freeze", "size", "seed")  # of a command, in its order
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,19 @@ class Run:
     size: int | None = None  # of the images in pixels
     seed: int = 0
     strategy: str = "auto"
+
+    @property
+    def command(self) -> str:
+        """Which repeats the run, wherever the data are."""
+        defaults = {f.name: f.default for f in fields(self)}
+        changed = {name: value for name, value in asdict(self).items() if value != defaults[name]}
+        options = [
+            f"--{name.replace('_', '-')} {shlex.quote(str(changed[name]))}" for name in OPTIONS if name in changed
+        ]
+        options += [option(name, value) for name, value in self.config.items()]
+        if self.changes:
+            options += ["--set", *(shlex.quote(f"{key}={json.dumps(value)}") for key, value in self.changes.items())]
+        return " ".join(["keras-resnet train", self.network, *options])
 
     @classmethod
     def read(cls, folder: Path) -> "Run":
@@ -101,6 +116,14 @@ def experiment(run: Run, output: Path, *, resume: bool = False, say: Callable[[s
         return finish(folder, model, run, recipe, source, say) if chief else None
 
 
+def option(name: str, value: Any) -> str:
+    """Of a command."""
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{flag}" if value else f"--no-{flag}"
+    return f"--{flag} {shlex.quote(value if isinstance(value, str) else json.dumps(value))}"
+
+
 def silent(_: str) -> None:
     """Says nothing."""
 
@@ -131,11 +154,10 @@ def build(run: Run, recipe: Recipe, source: Source, strategy) -> keras.Model:
     keras.config.set_dtype_policy(recipe.precision)
     try:
         with strategy.scope() if strategy else nullcontext():
-            config = zoo.row(run.network, **{**recipe.network, **run.config})
-            model = zoo.build_row(
-                config, name=run.network, classes=source.classes, input_shape=input_shape(run, source, config),
-                weights=run.weights, classifier_activation=None,
-            )  # fmt: skip
+            changes = {**recipe.network, **run.config}
+            shape = input_shape(run, source, zoo.row(run.network, **changes))
+            model = zoo.build(run.network, classes=source.classes, input_shape=shape, weights=run.weights,
+                              classifier_activation=None, **changes)  # fmt: skip
     finally:
         keras.config.set_dtype_policy(before)
     if strategy:
@@ -182,8 +204,8 @@ def record(folder: Path, run: Run, recipe: Recipe, source: Source) -> None:
     """`run.json`: enough to do it again, and to see whether the data are still the same."""
     facts = {"name": source.name, "about": source.about, "shape": source.shape, "classes": source.class_names,
              **counts(source)}  # fmt: skip
-    known = {"run": asdict(run), "recipe": asdict(recipe), "data": facts, "versions": versions(),
-             "hardware": hardware()}  # fmt: skip
+    known = {"command": run.command, "run": asdict(run), "recipe": asdict(recipe), "data": facts,
+             "versions": versions(), "hardware": hardware()}  # fmt: skip
     with completed(folder / "run.json") as path:
         path.write_text(json.dumps(known, indent=2) + "\n")
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -181,6 +182,7 @@ class TestTheCommandLine:
 class TestTheRunFolder:
     def test_says_what_was_asked_for(self, run):
         assert Run.read(run) == Run(network="resnet20", data="digits")
+        assert json.loads((run / "run.json").read_text())["command"] == "keras-resnet train resnet20 --data digits"
         known = json.loads((run / "run.json").read_text())
         assert Recipe(**known["recipe"]) == RECIPES["digits"]
         assert (known["data"]["shape"], known["data"]["train"]) == ([8, 8, 1], 1295)
@@ -209,6 +211,21 @@ class TestTheRunFolder:
         again = command("train", "--resume", "--seed", "5", cwd=trained[0])
         assert again.returncode == 2
         assert "'seed': 0" in again.stderr
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        Run(network="resnet20", data="cifar10", recipe="fast", seed=3, changes={"epochs": 2, "augment": {"flip": 0.5}}),
+        Run(network="resnet50", data="my photographs", weights="a b.pth", freeze="stage3", size=96, validation=0.1),
+        Run(network="resnet20", data="digits", config={"zero_init": True, "shortcut": "B", "stages": [[16], [32]]}),
+    ],
+)
+def test_the_command_of_a_run_is_that_run(run, monkeypatch):
+    found = []
+    monkeypatch.setattr("keras_resnet.experiment.experiment", lambda run, output, resume: found.append(run))
+    assert CliRunner().invoke(main, shlex.split(run.command)[1:]).exit_code == 0
+    assert found == [run]
 
 
 @pytest.mark.xdist_group("phases")
