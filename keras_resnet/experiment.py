@@ -154,7 +154,8 @@ def build(run: Run, recipe: Recipe, source: Source, strategy) -> keras.Model:
     keras.config.set_dtype_policy(recipe.precision)
     try:
         with strategy.scope() if strategy else nullcontext():
-            changes = {**recipe.network, **run.config}
+            known = [f.name for f in fields(zoo.row(run.network))]  # a recipe may set what only some families have
+            changes = {**{name: value for name, value in recipe.network.items() if name in known}, **run.config}
             shape = input_shape(run, source, zoo.row(run.network, **changes))
             model = zoo.build(run.network, classes=source.classes, input_shape=shape, weights=run.weights,
                               classifier_activation=None, **changes)  # fmt: skip

@@ -230,7 +230,7 @@ def free_ports(count):
 
 
 @contextmanager
-def launched(folders, **arguments):
+def launched(folders, command=None, **arguments):
     """One worker for every folder that it is given, its output beside what it writes there; killed at the end."""
     addresses = [f"localhost:{port}" for port in free_ports(len(folders))]
     processes = []
@@ -240,8 +240,12 @@ def launched(folders, **arguments):
             environment = {**os.environ, "TF_CONFIG": json.dumps(task), "PYTHONWARNINGS": "error::UserWarning"}
             folder.mkdir(exist_ok=True)
             with open(folder / f"worker{index}.log", "w") as log:
-                command = [sys.executable, WORKER, json.dumps({"folder": str(folder), **arguments})]
-                processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT))
+                started = command or [WORKER, json.dumps({"folder": str(folder), **arguments})]
+                processes.append(
+                    subprocess.Popen(
+                        [sys.executable, *started], cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT
+                    )
+                )
         yield processes
     finally:
         for process in processes:
@@ -331,6 +335,40 @@ def test_killed_workers_are_named_and_restarted_ones_end_as_if_nothing_had_happe
     for found in trained(folder, 3, **arguments):
         assert_same(found, weights)
         assert len(found["loss"]) < 5
+
+
+# The command `keras-resnet train`
+
+COMMAND = ["-m", "keras_resnet", "train", "resnet20", "--stages", "[[16], [32]]", "--resume", "--set", "batch_size=63",
+           "steps_per_epoch=4", "lr=0.02", "momentum=0.5", "epochs=6"]  # fmt: skip
+
+
+def weights_of(folder):
+    return keras.models.load_model(folder / "saved_models" / "resnet20-digits" / "model.keras").get_weights()
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("distribute")
+def test_the_command_on_three_workers_ends_as_on_one_also_when_one_is_killed(tmp_path):
+    """24 steps in float32, in which three workers drift from one by rounding."""
+    one, three, killed = (tmp_path / name for name in ("one", "three", "killed"))
+    one.mkdir()
+    subprocess.run([sys.executable, *COMMAND], cwd=one, check=True, capture_output=True)
+    with launched([three] * 3, COMMAND) as processes:
+        assert [process.wait(timeout=400) for process in processes] == [0] * 3, logs(three)[0]
+    assert "3 replicas on 3 workers; a global batch of 63, 21 each" in logs(three)[0]
+    for found, expected in zip(weights_of(three), weights_of(one), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=2e-3)
+    history = killed / "saved_models" / "resnet20-digits" / "history.csv"
+    with launched([killed] * 3, COMMAND) as processes:
+        wait_for(lambda: history.exists() and len(history.read_text().splitlines()) > 2, processes)
+        processes[1].kill()
+        assert 0 not in [process.wait(timeout=60) for process in processes]
+    assert "Lost /job:worker/replica:0/task:1 (localhost:" in logs(killed)[0]
+    with launched([killed] * 3, COMMAND) as processes:
+        assert [process.wait(timeout=400) for process in processes] == [0] * 3, logs(killed)[0]
+    for found, expected in zip(weights_of(killed), weights_of(three), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 
 
 def wait_for(happened, processes, timeout=300):
