@@ -4,7 +4,7 @@ from keras_resnet.data.augment import AUGMENTATIONS, expect_augmentations, multi
 from keras_resnet.data.load import Report, check, load_data
 from keras_resnet.data.pipeline import evaluation_batches, training_batches
 from keras_resnet.data.sources import Arrays, Examples, Source, digits
-from keras_resnet.data.views import VIEWS, evaluation_view, training_view
+from keras_resnet.data.views import VIEWS, evaluation_view, expect_one_size, training_view
 
 __all__ = [
     "AUGMENTATIONS",
@@ -18,6 +18,7 @@ __all__ = [
     "evaluation_batches",
     "evaluation_view",
     "expect_augmentations",
+    "expect_one_size",
     "load_data",
     "multi_scale",
     "ten_crop",

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from keras_resnet.checks import expect
 from keras_resnet.data.augment import center_view, random_resized_crop_box, read_crop, scale_crop_box
+from keras_resnet.data.encoded import decode
 from keras_resnet.data.sources import Arrays, Examples
 
 VIEWS = {  # of the training: (pixels of the crop) -> box_function
@@ -39,11 +40,15 @@ def evaluation_view(examples: Examples, preprocessing, channels: int):
     return lambda item, _: center_view(decoded(item, channels), preprocessing)
 
 
+def expect_one_size(examples: Examples, preprocessing) -> None:
+    """Raises a ValueError where the images differ in size, and would in their batches."""
+    made = preprocessing.crop or preprocessing.resize or None not in examples.shape
+    expect(made, "preprocessing", "one that gives images of one size, as these have several", preprocessing)
+
+
 def decoded(item, channels: int):
-    """An image [H, W, channels] of a file's bytes, the first frame of a GIF; what is an image already, as it is."""
-    if item.dtype != tf.string:
-        return item
-    return tf.ensure_shape(tf.io.decode_image(item, channels, expand_animations=False), (None, None, channels))
+    """An image [H, W, channels] of a file's bytes; what is an image already, as it is."""
+    return decode(item, channels) if item.dtype == tf.string else item
 
 
 def cropped(item, seed, size, box_function, channels):

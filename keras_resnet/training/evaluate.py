@@ -10,7 +10,14 @@ import tensorflow as tf
 
 from keras_resnet.card import Preprocessing
 from keras_resnet.checks import COUNT, expect, expect_known, expect_rule
-from keras_resnet.data import evaluation_batches, evaluation_view, load_data, multi_scale, ten_crop
+from keras_resnet.data import (
+    evaluation_batches,
+    evaluation_view,
+    expect_one_size,
+    load_data,
+    multi_scale,
+    ten_crop,
+)
 from keras_resnet.predict import ends_in_logits, preprocessing_row
 
 
@@ -97,6 +104,8 @@ def evaluate(model: keras.Model, data: Any, split: str = "test", preprocessing: 
         outputs = model(row(images), training=False)
         return tf.nn.softmax(outputs) if logits else outputs
 
+    if not single:
+        expect_one_size(examples, read(row))
     batches = evaluation_batches(
         examples, classes, 1 if single else batch_size, view=evaluation_view(examples, read(row), channels)
     )

@@ -18,6 +18,7 @@ from keras_resnet.data import (
     Source,
     evaluation_batches,
     evaluation_view,
+    expect_one_size,
     load_data,
     training_batches,
     training_view,
@@ -33,6 +34,7 @@ def check_fit(model: keras.Model, source: Source, recipe: Recipe) -> None:
     images = len(source.train)
     expect(recipe.batch_size <= images, "batch_size", f"at most the {images} training images", recipe.batch_size)
     found, wanted = (model.input_shape[-1], *model.output_shape[1:]), (source.shape[-1], source.classes)
+    expect_one_size(source.train, read_by(model, source))
     expect(found == wanted, "model", f"one that takes {wanted[0]} channels and gives {wanted[1]} classes", found)
 
 
