@@ -494,7 +494,7 @@ class TestEvaluate:
     def test_refuses_images_of_several_sizes_for_a_model_of_any(self, tmp_path):
         for index, size in enumerate(range(8, 18)):
             (tmp_path / "ab"[index % 2]).mkdir(exist_ok=True)
-            keras.utils.save_img(tmp_path / "ab"[index % 2] / f"{index}.png", np.zeros((size, size, 3)))
+            keras.utils.save_img(tmp_path / "ab"[index % 2] / f"{index}.png", RNG.integers(0, 256, (size, size, 3)))
         model, source = tiny(input_shape=(None, None, 3), classes=2), keras_resnet.load_data(tmp_path)
         with pytest.raises(ValueError, match=r"`preprocessing`. Expected one that gives images of one size"):
             train(model, source, Recipe(epochs=1, batch_size=1))
