@@ -1,7 +1,10 @@
 """The command `keras-resnet`: list, summary, train, evaluate, check, convert, predict."""
 
 import json
+from ast import literal_eval
+from contextlib import suppress
 from dataclasses import fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -121,17 +124,23 @@ def summary(name, size, classes, config_changes):
     click.echo(complexity(zoo.build(name, classes=classes, input_shape=shape, **config_changes)))
 
 
-DATA = [
-    click.option("--data", default="digits", show_default=True,
-                 help="The built-in digits, a TFDS set such as cifar10, or a folder of images in a folder a class."),
-    click.option("--data-dir", help="Where TFDS keeps its sets."),
-]  # fmt: skip
+DATA = "The built-in digits, a TFDS set such as cifar10, or a folder of images in a folder a class."
+data_dir = click.option("--data-dir", help="Where TFDS keeps its sets.")
+on_error = click.option("--on-error", type=click.Choice(["raise", "skip"]), default="raise", show_default=True,
+                        help="Name the images that cannot be decoded, or leave them out.")  # fmt: skip
 
 
-def on_data(command):
-    for option in reversed(DATA):
-        command = option(command)
-    return command
+class Number(click.ParamType):
+    """A whole number where it is one."""
+
+    name = "NUMBER"
+
+    def convert(self, value, param, ctx):
+        try:
+            number = float(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a number", param, ctx)
+        return int(number) if number.is_integer() else number
 
 
 def settings(ctx, param, given):
@@ -141,17 +150,26 @@ def settings(ctx, param, given):
         key, equals, value = setting.partition("=")
         if not (key and equals):
             raise click.BadParameter(f"{setting!r} is not KEY=VALUE", ctx, param)
-        try:
-            found[key] = json.loads(value)
-        except json.JSONDecodeError:
-            found[key] = value
+        if key in found:
+            raise click.BadParameter(f"{key} is given twice", ctx, param)
+        found[key] = value_of(value)
     return found
+
+
+def value_of(text: str) -> Any:
+    """As JSON or Python writes it, or else the text."""
+    for parse in (json.loads, literal_eval):
+        with suppress(ValueError, SyntaxError):
+            return parse(text)
+    return text
 
 
 @main.command(cls=ZooCommand)
 @click.argument("network", required=False)
-@on_data
-@click.option("--validation", type=float, help="Share or number of training images held out to choose the epoch.")
+@click.option("--data", default="digits", show_default=True, help=DATA)
+@data_dir
+@on_error
+@click.option("--validation", type=Number(), help="Share or number of training images held out to choose the epoch.")
 @click.option("--recipe", help="One of keras_resnet.RECIPES, such as he2015_cifar; by the data where none is given.")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE ...", help="Fields of the recipe: epochs=20 lr=0.1")
 @click.argument("more", nargs=-1, metavar="")
@@ -204,12 +222,14 @@ def needs_tensorflow():
 
 @main.command(cls=Command)
 @click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@on_data
+@click.option("--data", required=True, help=DATA)
+@data_dir
+@on_error
 @click.option("--split", type=click.Choice(["test", "validation", "train"]), default="test", show_default=True)
 @click.option("--preprocessing", type=click.Choice(list(PREPROCESSINGS)), help="Where the model's card does not say.")
 @click.option("--view", type=click.Choice(["center", "ten_crop", "multi_scale"]), default="center", show_default=True)
 @click.option("--confusion", type=click.Path(dir_okay=False, path_type=Path), help="A PNG of the confusion matrix.")
-def evaluate(model, data, data_dir, split, preprocessing, view, confusion):
+def evaluate(model, data, data_dir, on_error, split, preprocessing, view, confusion):
     """Measure MODEL, a .keras file, on --data: top-1, top-5, loss, and every class."""
     needs_tensorflow()
     from keras_resnet.data import load_data
@@ -217,8 +237,11 @@ def evaluate(model, data, data_dir, split, preprocessing, view, confusion):
     from keras_resnet.training import evaluate
 
     if confusion:
-        expect(not confusion.exists(), "confusion", "a path where nothing exists yet", str(confusion))
-    found = evaluate(load_model(model), load_data(data, data_dir=data_dir), split, preprocessing, view=view)
+        free = confusion.parent.is_dir() and not confusion.exists()
+        expect(free, "confusion", "a path in a folder, where nothing exists yet", str(confusion))
+        expect(find_spec("matplotlib"), "confusion", "matplotlib, as in keras-resnet-zoo[plots]", str(confusion))
+    source = load_data(data, data_dir=data_dir, on_error=on_error)
+    found = evaluate(load_model(model), source, split, preprocessing, view=view)
     click.echo(found)
     if confusion:
         plot_confusion(found.confusion, found.class_names, confusion, f"{model.name} on {data}")
@@ -226,7 +249,7 @@ def evaluate(model, data, data_dir, split, preprocessing, view, confusion):
 
 @main.command(cls=Command)
 @click.argument("data")
-@click.option("--data-dir", help="Where TFDS keeps its sets.")
+@data_dir
 @click.pass_context
 def check(ctx, data, data_dir):
     """Decode every image of DATA, and name those that cannot be read."""

@@ -27,7 +27,7 @@ LINEAR_SCALING = (
 )
 
 
-class PeerLostError(RuntimeError):
+class PeerLostError(ConnectionError):
     """A worker of the cluster is gone: the others cannot go on, and all have to be started again."""
 
 

@@ -28,7 +28,16 @@ from keras_resnet.training import RECIPES, Evaluation, Recipe, check_fit, evalua
 
 SHOWN = 10
 SMALL = 64  # pixels up to which images are trained on as CIFAR's are
-OPTIONS = ("data", "validation", "recipe", "weights", "freeze", "size", "seed")  # of a command, in its order
+OPTIONS = (
+    "data",
+    "on_error",
+    "validation",
+    "recipe",
+    "weights",
+    "freeze",
+    "size",
+    "seed",
+)  # of a command
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +47,7 @@ class Run:
     network: str
     data: str
     data_dir: str | None = None
+    on_error: str = "raise"  # or "skip": images that cannot be decoded are left out
     validation: float | None = None  # share or number of the training images that are held out to choose the epoch
     recipe: str | None = None  # of RECIPES; None: by the data
     changes: Mapping[str, Any] = field(default_factory=dict)  # of the recipe
@@ -91,7 +101,7 @@ def experiment(run: Run, output: Path, *, resume: bool = False, say: Callable[[s
         ValueError: Before anything is trained or written, for unknown names or values out of range.
     """
     strategy = distribute.strategy(run.strategy)
-    source = load_data(run.data, data_dir=run.data_dir, validation=run.validation)
+    source = load_data(run.data, data_dir=run.data_dir, validation=run.validation, on_error=run.on_error)
     recipe = recipe_for(run, source)
     chief = distribute.is_chief(strategy)
     several = distribute.workers(strategy)[1] > 1
@@ -110,7 +120,7 @@ def experiment(run: Run, output: Path, *, resume: bool = False, say: Callable[[s
             return None
         if chief and not (folder / "run.json").exists():
             record(folder, run, recipe, source)
-        say(f"Training {run.network} on {source.name} into {folder}")
+        say(f"Training {run.network} on {source.name} ({source.classes} classes, {shown(source)}) into {folder}")
         for part, part_recipe, until in parts:
             train(freeze(model, until), source, part_recipe, folder / part, seed=run.seed, resume=resume)
         return finish(folder, model, run, recipe, source, say) if chief else None
@@ -124,6 +134,11 @@ def option(name: str, value: Any) -> str:
     return f"--{flag} {shlex.quote(value if isinstance(value, str) else json.dumps(value))}"
 
 
+def shown(source: Source) -> str:
+    names = ", ".join(source.class_names[:SHOWN])
+    return f"{names}, ..." if source.classes > SHOWN else names
+
+
 def silent(_: str) -> None:
     """Says nothing."""
 
@@ -135,14 +150,17 @@ def recipe_for(run: Run, source: Source) -> Recipe:
     known = [f.name for f in fields(Recipe)]
     for key in run.changes:
         expect_known("set", known, key)
-    return replace(RECIPES[name], **run.changes)
+    recipe = replace(RECIPES[name], **run.changes)
+    for key in recipe.network:
+        expect_known("network", [f.name for config in zoo.BUILDERS for f in fields(config)], key)
+    return recipe
 
 
 def default_recipe(run: Run, source: Source) -> str:
-    if source.name in RECIPES:
-        return source.name
     if run.weights:
         return "finetune"
+    if run.data == "digits":
+        return "digits"
     height, width, _ = source.shape
     return "fast" if height and width and max(height, width) <= SMALL else "bag_of_tricks"
 
@@ -156,13 +174,11 @@ def build(run: Run, recipe: Recipe, source: Source, strategy) -> keras.Model:
         with strategy.scope() if strategy else nullcontext():
             known = [f.name for f in fields(zoo.row(run.network))]  # a recipe may set what only some families have
             changes = {**{name: value for name, value in recipe.network.items() if name in known}, **run.config}
-            shape = input_shape(run, source, zoo.row(run.network, **changes))
+            shape = input_shape(run, recipe, source, zoo.row(run.network, **changes))
             model = zoo.build(run.network, classes=source.classes, input_shape=shape, weights=run.weights,
                               classifier_activation=None, **changes)  # fmt: skip
     finally:
         keras.config.set_dtype_policy(before)
-    if strategy:
-        distribute.synchronized(model)
     return model
 
 
@@ -171,12 +187,12 @@ def extend(model: keras.Model, **known: Any) -> None:
     attach(model, replace(model.card, **known))
 
 
-def input_shape(run: Run, source: Source, config) -> tuple[int, int, int]:
-    """As asked for; or the images' own; or, where they differ or the weights were for another size, the network's."""
+def input_shape(run: Run, recipe: Recipe, source: Source, config) -> tuple[int, int, int]:
+    """As asked for; or the images' own; or, where they differ, are cut, or the weights had another, the network's."""
     height, width, channels = source.shape
-    if run.size:
+    if run.size is not None:
         return run.size, run.size, channels
-    if height and width and not run.weights:
+    if height and width and recipe.view is None and not run.weights:
         return height, width, channels
     return *config.input_shape[:2], channels
 
@@ -213,8 +229,7 @@ def record(folder: Path, run: Run, recipe: Recipe, source: Source) -> None:
 
 def counts(source: Source) -> dict[str, int]:
     """Images of every split."""
-    splits = {name: getattr(source, name) for name in ("train", "validation", "test")}
-    return {name: len(split) for name, split in splits.items() if split is not None}
+    return {name: len(split) for name, split in source.splits.items()}
 
 
 def hardware() -> str:
@@ -230,7 +245,7 @@ def finish(folder: Path, model, run: Run, recipe: Recipe, source: Source, say) -
     seconds = sum(row["seconds"] for history in folder.rglob("history.csv") for row in rows(history))
     describe(model, run, recipe, source, {})
     with replaced(folder / "model.keras") as path:
-        portable(distribute.synchronized(model, False)).save(path)
+        portable(model).save(path)
     final = load_model(folder / "model.keras")  # of one device and in stock layers: what the user gets is measured
     found = evaluate(final, source)
     describe(final, run, recipe, source, {**found.metrics(), "training_seconds": round(seconds, 1)})

@@ -122,7 +122,10 @@ def ends_in_logits(model: keras.Model) -> bool:
         len(model.outputs) == 1 and len(model.output_shape) == 2, "model", "one that ends in a classifier", model.name
     )
     last = model.outputs[0]._keras_history.operation
-    return getattr(last, "activation", None) is keras.activations.linear
+    while isinstance(last, keras.Model):
+        last = last.outputs[0]._keras_history.operation
+    made = (keras.activations.softmax, keras.activations.sigmoid)
+    return not (isinstance(last, layers.Softmax) or getattr(last, "activation", None) in made)
 
 
 def read_image(path: Path, channels: int) -> np.ndarray:

@@ -35,7 +35,7 @@ ROOMS = {  # room: the rooms of ours that it imports, and no others
     "predict": {"card", "checks"},
     "data": {"checks", "files"},
     "distribute": {"checks", "tracing"},
-    "training": {"card", "checks", "data", "distribute", "files", "predict"},
+    "training": {"card", "checks", "data", "distribute", "files", "predict", "tracing"},
     "plots": {"files"},
     "served": set(),
     "export": {"card", "files", "predict", "served"},

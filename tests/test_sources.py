@@ -167,6 +167,14 @@ def test_the_validation_split_is_the_test_where_there_is_no_other(tmp_path):
     assert "the test is its validation split" in source.about
 
 
+def test_splits_go_by_other_names_too(tmp_path):
+    for name, count in {"Training": 3, "valid": 2, "Testing": 1}.items():
+        classes(tmp_path / name, {"ant": count, "bee": count})
+    source = load_data(tmp_path)
+    assert {name: len(split) for name, split in source.splits.items()} == {"train": 6, "validation": 4, "test": 2}
+    assert source.class_names == ("ant", "bee")
+
+
 @pytest.mark.parametrize(("validation", "count"), [(0.25, 25), (30, 30)])
 def test_validation_is_held_out_of_every_class(validation, count):
     labels = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [20, 30, 50]))
@@ -196,6 +204,7 @@ LAYOUTS = {  # what is wrong: (files, message)
     "a class missing": (("train/ant/1", "train/bee/1", "test/ant/1"), r"same classes.*\['bee'\]"),
     "no classes": (("1", "2"), "a subfolder for each class"),
     "one class": (("ant/1",), "a subfolder for each class"),
+    "a split of unknown name": (("train/ant/1", "train/bee/1", "quiz/ant/1"), r"splits alone.*\['quiz'\]"),
     "two of one split": (("train/ant/1", "val/ant/1", "validation/ant/1"), r"one folder for a split"),
     "an empty class": (("train/ant/1", "train/bee/.gitkeep"), r"every class.*\['bee'\]"),
 }

@@ -166,6 +166,14 @@ class TestTheCommandLine:
             (("train", "--recipe", "he2051_cifar"), "'he2015_cifar'"),
             (("train", "--strategy", "multi_worker"), "TF_CONFIG"),
             (("train", "--freeze", "stage4"), "`until`"),
+            (("train", "--size", "0"), "`input_shape`"),
+            (("train", "--set", "drops=0.5"), "`drops`"),
+            (("train", "--set", "epochs=1", "epochs=2"), "given twice"),
+            (("train", "--set", 'network={"nonsense": 3}'), "`network`"),
+            (
+                ("train", "--recipe", "bag_of_tricks", "--set", "batch_size=16"),
+                "images of 1 channels",
+            ),
             (("train", "densenet121"), "at least 29 pixels"),
             (("train", "--stages", "null"), "is not a list"),
             (("list", "vgg*"), "No network matches"),
@@ -195,7 +203,7 @@ class TestTheRunFolder:
 
     def test_evaluate_says_the_same_from_the_command_line(self, run, card, tmp_path):
         result = CliRunner().invoke(
-            main, ["evaluate", str(run / "model.keras"), "--confusion", str(tmp_path / "c.png")]
+            main, ["evaluate", str(run / "model.keras"), "--data", "digits", "--confusion", str(tmp_path / "c.png")]
         )
         assert f"top-1 {card['metrics']['accuracy']:.2%}" in result.stdout
         assert tf.image.decode_png((tmp_path / "c.png").read_bytes()).shape[-1] == 4
@@ -216,7 +224,15 @@ class TestTheRunFolder:
 @pytest.mark.parametrize(
     "run",
     [
-        Run(network="resnet20", data="cifar10", recipe="fast", seed=3, changes={"epochs": 2, "augment": {"flip": 0.5}}),
+        Run(
+            network="resnet20",
+            data="cifar10",
+            recipe="fast",
+            seed=3,
+            validation=500,
+            on_error="skip",
+            changes={"epochs": 2, "augment": {"flip": 0.5}},
+        ),
         Run(network="resnet50", data="my photographs", weights="a b.pth", freeze="stage3", size=96, validation=0.1),
         Run(network="resnet20", data="digits", config={"zero_init": True, "shortcut": "B", "stages": [[16], [32]]}),
     ],

@@ -1,7 +1,7 @@
 """Augmentation: operations on whole batches, random crops while reading, and the views of an evaluation.
 
 Every draw is a function of (seed, step, position), and nothing has a state: a run resumes where it stopped, batches may
-be made in parallel, and several workers together make the batches of one.
+be made in parallel, and several workers together make the batches of one (but for the partners of mixup and CutMix).
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -13,7 +13,11 @@ from keras_resnet.checks import expect
 from keras_resnet.data.encoded import encoded_source
 from keras_resnet.data.sources import Source
 
-SPLITS = {"train": ("train",), "validation": ("validation", "val"), "test": ("test",)}  # names of the subfolders
+SPLITS = {  # names of the subfolders, in any case
+    "train": ("train", "training"),
+    "validation": ("validation", "val", "valid", "dev"),
+    "test": ("test", "testing"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,10 +70,15 @@ def folder_source(path: Path, on_error: str) -> Source:
 
 def split_folders(path: Path) -> dict[str, Path]:
     """`train/` and its likes, or the folder itself as the training split."""
-    found = [(split, path / name) for split, names in SPLITS.items() for name in names if (path / name).is_dir()]
+    names = subfolders(path)
+    found = [(split, path / name) for split, known in SPLITS.items() for name in names if name.lower() in known]
     folders = dict(found)
+    if "train" not in folders:
+        return {"train": path}
     expect(len(folders) == len(found), "data", "one folder for a split", [folder.name for _, folder in found])
-    return folders if "train" in folders else {"train": path}
+    others = sorted(set(names) - {folder.name for folder in folders.values()})
+    expect(not others, "data", f"folders of splits alone beside {folders['train'].name}", others)
+    return folders
 
 
 def subfolders(folder: Path) -> list[str]:

@@ -11,7 +11,7 @@ from keras_resnet.data.sources import Arrays, Examples
 
 VIEWS = {  # of the training: (pixels of the crop) -> box_function
     "random_resized_crop": lambda size: random_resized_crop_box,
-    "scale_crop": lambda size: partial(scale_crop_box, crop=size),
+    "scale_crop": lambda size: partial(scale_crop_box, crop=size, short=(size * 256 // 224, size * 480 // 224)),
 }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_resnet.checks import invalid
+from keras_resnet.checks import expect, invalid
 from keras_resnet.files import replaced
 
 
@@ -31,15 +31,15 @@ class Checkpoint(keras.callbacks.Callback):
         super().__init__()
         self.path, self.others, self.log, self.best = path, others, log, best
         self.identity, self.writer = json.loads(json.dumps(identity)), writer
-        self.epochs, self.lowest, self.failed = 0, float("inf"), False
+        self.epochs, self.lowest, self.failed, self.stopped = 0, float("inf"), False, False
         self.saved: dict[str, np.ndarray] = {}
         if path.exists():
             with np.load(path) as archive:
                 self.saved = dict(archive)
             state = json.loads(str(self.saved.pop("state")))
             self.check(state["identity"])
-            self.epochs, self.lowest, self.numbers, length = (
-                state[key] for key in ("epochs", "lowest", "callbacks", "log")
+            self.epochs, self.lowest, self.stopped, self.numbers, length = (
+                state[key] for key in ("epochs", "lowest", "stopped", "callbacks", "log")
             )
             if writer:
                 with open(log, "r+b") as file:
@@ -53,10 +53,11 @@ class Checkpoint(keras.callbacks.Callback):
 
     @property
     def variables(self):
-        """Of the model, but for its metrics', and of its optimizer, by their places."""
+        """Of the model, but for its metrics', of its optimizer and of the callbacks, by their places."""
         metrics = {id(variable) for variable in self.model.metrics_variables}
         kept = [variable for variable in self.model.variables if id(variable) not in metrics]
-        return {f"{place:05} {v.path}": v for place, v in enumerate(kept + self.model.optimizer.variables)}
+        others = [variable for callback in self.others for variable in getattr(callback, "variables", ())]
+        return {f"{place:05}": v for place, v in enumerate([*kept, *self.model.optimizer.variables, *others])}
 
     @property
     def named(self):
@@ -67,6 +68,10 @@ class Checkpoint(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         if not self.saved:
             return
+        there = {name: array.shape for name, array in self.saved.items()}
+        ours = {name: tuple(variable.shape) for name, variable in self.variables.items()}
+        wanted = f"the one that was trained before, with the same {len(there)} variables"
+        expect(ours == there, "model", wanted, f"{self.model.name}, with {len(ours)}, or of other shapes")
         for name, variable in self.variables.items():
             variable.assign(self.saved[name])
         for name, callback in self.named.items():
@@ -88,8 +93,8 @@ class Checkpoint(keras.callbacks.Callback):
                 self.model.save_weights(path)
         numbers = {name: {key: value for key, value in vars(callback).items() if isinstance(value, Number)}
                    for name, callback in self.named.items()}  # fmt: skip
-        state = dict(epochs=self.epochs, lowest=float(self.lowest), callbacks=numbers, log=self.log.stat().st_size,
-                     identity=self.identity)  # fmt: skip
+        state = dict(epochs=self.epochs, lowest=float(self.lowest), stopped=self.model.stop_training, callbacks=numbers,
+                     log=self.log.stat().st_size, identity=self.identity)  # fmt: skip
         arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in self.variables.items()}
         with replaced(self.path) as path, open(path, "wb") as file:
             np.savez(file, state=json.dumps(state, default=float), **arrays)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet.card import Preprocessing
+from keras_resnet.card import Preprocessing, card
 from keras_resnet.checks import COUNT, expect, expect_known, expect_rule
 from keras_resnet.data import (
     evaluation_batches,
@@ -95,9 +95,15 @@ def evaluate(model: keras.Model, data: Any, split: str = "test", preprocessing: 
     expect(split in splits, "split", f"one of {splits}, which {source.name} has", split)
     classes, channels = model.output_shape[-1], model.input_shape[-1]
     expect(source.classes == classes, "data", f"a source of the model's {classes} classes", source.classes)
+    expect(source.shape[-1] == channels, "data", f"images of the model's {channels} channels", source.shape)
+    names, numbers = getattr(card(model), "class_names", None), tuple(map(str, range(classes)))
+    agree = not isinstance(names, tuple) or source.class_names in (names, numbers) or names == numbers
+    expect(agree, "data", f"the model's classes, {names}", source.class_names)
     row, logits, examples = preprocessing_row(model, preprocessing), ends_in_logits(model), getattr(source, split)
     read, seen, single = VIEWS[view]
-    expect(view != "ten_crop" or row.crop, "view", "'center', where the preprocessing does not crop", view)
+    square = row.crop and row.crop[0] == row.crop[1] and row.crop != row.resize
+    expect(view != "ten_crop" or square, "view", "'center', where the preprocessing does not crop a square", view)
+    expect(not single or None in model.input_shape[1:3], "view", "'center', where the model takes one size", view)
 
     @tf.function(reduce_retracing=True)
     def probabilities(images):

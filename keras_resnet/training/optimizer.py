@@ -25,7 +25,7 @@ class SGD(keras.optimizers.SGD):
 
     def build(self, variables):
         super().build(variables)
-        self._decayed = [self.decays == "all" or variable.name == "kernel" for variable in variables]
+        self._decayed = [self.decays == "all" or variable.name.endswith("kernel") for variable in variables]
 
     def update_step(self, gradient, variable, learning_rate):
         step = ops.cast(learning_rate, variable.dtype)
@@ -107,15 +107,51 @@ def learning_rate(recipe: Recipe, steps: int) -> schedules.LearningRateSchedule 
     return WarmUp(warm, recipe.lr, recipe.warmup_lr, rate) if warm else rate
 
 
-def optimizer(recipe: Recipe, steps: int) -> SGD:
+class Average(keras.callbacks.Callback):
+    """Keeps averages of the weights and of the norms' statistics, which are evaluated and delivered.
+
+    Keras' `SwapEMAWeights` averages the weights alone: the norms then have the statistics of other weights.
+
+    Args:
+        averaged: The variables.
+        momentum: Of the average, a step.
+    """
+
+    def __init__(self, averaged: list[keras.Variable], momentum: float):
+        super().__init__()
+        self.averaged, self.momentum, self.inside = averaged, momentum, False
+        self.variables = [keras.Variable(variable, trainable=False, name="average") for variable in averaged]
+
+    def on_train_batch_end(self, batch, logs=None):
+        for average, variable in zip(self.variables, self.averaged, strict=True):
+            average.assign(average * self.momentum + variable * (1 - self.momentum))
+
+    def put(self, inside: bool) -> None:
+        """The averages into the model, or out of it."""
+        if inside != self.inside:
+            for average, variable in zip(self.variables, self.averaged, strict=True):
+                kept = ops.copy(variable.value)
+                variable.assign(average)
+                average.assign(kept)
+            self.inside = inside
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.put(False)
+
+    def on_test_begin(self, logs=None):
+        self.put(True)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.put(True)
+
+
+def optimizer(recipe: Recipe, rate: schedules.LearningRateSchedule | float) -> SGD:
     return SGD(
-        learning_rate(recipe, steps),
+        rate,
         recipe.momentum,
         recipe.nesterov,
         l2=recipe.weight_decay,
         decays=recipe.decays,
         global_clipnorm=recipe.clip_norm,
-        use_ema=recipe.ema is not None,
-        ema_momentum=recipe.ema or 0.0,
         gradient_accumulation_steps=recipe.accumulate if recipe.accumulate > 1 else None,
     )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from keras_resnet.checks import COUNT, FLAG, POSITIVE, RATE, Rule, expect, expect_rules, is_number, one_of
+from keras_resnet.checks import COUNT, FLAG, POSITIVE, RATE, Rule, expect, expect_rules, is_list_of, is_number, one_of
 from keras_resnet.data import VIEWS, expect_augmentations
 
 
@@ -44,8 +44,8 @@ class Recipe:
     network: Mapping[str, Any] = field(default_factory=dict)  # fields of the network's row that the recipe sets
 
     def __post_init__(self):
-        object.__setattr__(self, "drops", tuple(self.drops))  # JSON has lists
         expect_rules(_RULES, self)
+        object.__setattr__(self, "drops", tuple(self.drops))  # JSON has lists
         expect_augmentations("augment", self.augment)
         held = self.warmup_error is not None
         expect(not held or self.warmup_lr, "warmup_lr", "a rate, where there is a `warmup_error`", self.warmup_lr)
@@ -64,7 +64,9 @@ _RULES: dict[str, Rule] = {
     "precision": one_of("float32", "mixed_bfloat16", "mixed_float16"),
     "view": one_of(None, *VIEWS),
     "drops": Rule(
-        lambda drops: all(is_number(share) and 0 < share < 1 for share in drops) and sorted(set(drops)) == list(drops),
+        lambda drops: (
+            is_list_of(lambda share: is_number(share) and 0 < share < 1)(drops) and sorted(set(drops)) == list(drops)
+        ),
         "rising shares of the training, above 0 and below 1",
     ),
     "nesterov": FLAG,

@@ -2,7 +2,9 @@
 
 import csv
 import time
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +15,7 @@ import tensorflow as tf
 
 from keras_resnet import distribute
 from keras_resnet.card import Preprocessing, attach, card
-from keras_resnet.checks import expect, expect_known
+from keras_resnet.checks import ArgumentError, expect, expect_known, invalid
 from keras_resnet.data import (
     Source,
     evaluation_batches,
@@ -24,8 +26,9 @@ from keras_resnet.data import (
     training_view,
 )
 from keras_resnet.predict import ends_in_logits
+from keras_resnet.tracing import walk
 from keras_resnet.training.checkpoint import Checkpoint
-from keras_resnet.training.optimizer import Held, HoldUntil, optimizer
+from keras_resnet.training.optimizer import Average, Held, HoldUntil, learning_rate, optimizer
 from keras_resnet.training.recipes import RECIPES, Recipe
 
 
@@ -33,9 +36,21 @@ def check_fit(model: keras.Model, source: Source, recipe: Recipe) -> None:
     """Raises a ValueError unless the model gives the source's classes and takes its channels, and a batch is there."""
     images = len(source.train)
     expect(recipe.batch_size <= images, "batch_size", f"at most the {images} training images", recipe.batch_size)
+    watched = source.validation is not None
+    expect(recipe.schedule != "plateau" or watched, "schedule", "another than 'plateau', or a validation split "
+           "(`--validation 0.1`): the test does not steer", recipe.schedule)  # fmt: skip
     found, wanted = (model.input_shape[-1], *model.output_shape[1:]), (source.shape[-1], source.classes)
-    expect_one_size(source.train, read_by(model, source))
     expect(found == wanted, "model", f"one that takes {wanted[0]} channels and gives {wanted[1]} classes", found)
+    expect_one_size(source.train, read_by(model, source))
+    try:
+        batches(model, source, recipe, 0, 0)[0](0, 1)  # traces the augmentation
+    except ArgumentError:
+        raise
+    except Exception as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise invalid(
+            "augment", f"augmentations for images of {found[0]} channels ({reason})", recipe.augment
+        ) from error
 
 
 def read_by(model: keras.Model, source: Source) -> Preprocessing:
@@ -70,7 +85,9 @@ def train(model: keras.Model, data: Any, recipe: Recipe | str, folder: str | Pat
         seed: Of the order of the images and their augmentation. Call `keras.utils.set_random_seed` before building
             the model, so that its start follows a seed too.
         resume: Continue after the last whole epoch that the folder has, if it has one.
-        callbacks: Keras', besides those of the recipe.
+        callbacks: Keras', besides those of the recipe. A resumed run brings back the numbers among their attributes,
+            and no more: not the weights that `EarlyStopping(restore_best_weights=True)` keeps (the best epoch is
+            delivered without it).
         verbose: 1 for a progress bar, 2 for a line an epoch, 0 for silence.
 
     Returns:
@@ -91,27 +108,30 @@ def train(model: keras.Model, data: Any, recipe: Recipe | str, folder: str | Pat
     for path in (history, last, best):
         expect(resume or not path.exists(), "folder", f"one without a {path.name}, or resume=True", str(folder))
     strategy, steps = strategy_of(model), recipe.steps_per_epoch or len(source.train) // recipe.batch_size
-    chief, fitted = distribute.is_chief(strategy), compiled(model, recipe, steps * recipe.epochs)
-    followed = [*followers(recipe, fitted.optimizer), *callbacks]
-    identity = {"recipe": asdict(recipe), "seed": seed, "data": source.name, "images": len(source.train)}
+    distribute.describe(strategy, recipe.batch_size)  # raises where the replicas cannot share it
+    chief, (fitted, own) = distribute.is_chief(strategy), compiled(model, recipe, steps * recipe.epochs)
+    followed = [*own, *callbacks]
+    identity = {"recipe": asdict(recipe), "seed": seed, "data": source.name, "images": len(source.train),
+                "labels": zlib.crc32(source.train.labels.tobytes())}  # fmt: skip
     checkpoint = Checkpoint(last, followed, history, best if source.validation else None, identity, writer=chief)
     done = distribute.from_chief(strategy, checkpoint.epochs)
     expect(done == checkpoint.epochs, "folder", "the chief's checkpoint, as all workers must see it", str(folder))
     training, watched = batches(model, source, recipe, seed, done * steps)
-    with distribute.peers_watched(strategy):
+    with distribute.peers_watched(strategy), logged(history, last.exists(), chief) as loggers:
         fitted.fit(
             distribute.distributed(strategy, training),
-            initial_epoch=done,
+            initial_epoch=recipe.epochs if checkpoint.stopped else done,
             steps_per_epoch=steps,
             epochs=recipe.epochs,
             validation_data=distribute.distributed(strategy, watched),
-            callbacks=[*followed, *(loggers(history, last.exists()) if chief else ()), checkpoint],
+            callbacks=[*followed, *loggers, checkpoint],
             shuffle=False,  # the batches are
             verbose=verbose if chief else 0,
         )
     if checkpoint.failed:
         raise FloatingPointError(f"The loss was not a finite number in epoch {checkpoint.epochs + 1}. Received: "
                                  f"recipe={recipe}")  # fmt: skip
+    distribute.synchronized(model, False)
     if checkpoint.best and chief:
         model.load_weights(best)
     if known := card(model):
@@ -138,12 +158,15 @@ def batches(model: keras.Model, source: Source, recipe: Recipe, seed: int, start
     def normalized(images, labels):
         return row(images), labels
 
+    def smoothed(images, labels):  # here and not in the loss, which is then the watched split's, too
+        return row(images), labels * (1 - recipe.label_smoothing) + recipe.label_smoothing / classes
+
     def training(worker, workers):
         view = training_view(recipe.view, source.train, seed, row, channels)
         return training_batches(
             source.train, classes, recipe.batch_size, seed, recipe.augment, view=view, start=start, worker=worker,
             workers=workers,
-        ).map(normalized)  # fmt: skip
+        ).map(smoothed)  # fmt: skip
 
     def watched(worker, workers):
         examples = source.validation or source.test
@@ -154,34 +177,46 @@ def batches(model: keras.Model, source: Source, recipe: Recipe, seed: int, start
     return training, watched
 
 
-def compiled(model: keras.Model, recipe: Recipe, steps: int) -> keras.Model:
-    """A second model of the same layers, so that the user's, and its file, stay uncompiled."""
-    with model.distribute_strategy.scope():
-        fitted = keras.Model(model.inputs, model.outputs)
-        loss = keras.losses.CategoricalCrossentropy(ends_in_logits(model), recipe.label_smoothing)
-        fitted.compile(optimizer(recipe, steps), loss, metrics=["accuracy"])
-        fitted.optimizer.build(fitted.trainable_variables)
-    return fitted
-
-
-def followers(recipe: Recipe, fitted: keras.optimizers.Optimizer) -> list[keras.callbacks.Callback]:
-    """The callbacks that the recipe's learning rate and averages need."""
+def compiled(model: keras.Model, recipe: Recipe, steps: int) -> tuple[keras.Model, list[keras.callbacks.Callback]]:
+    """A second model of the same layers, so that the user's, and its file, stay uncompiled; the recipe's callbacks."""
     found: list[keras.callbacks.Callback] = [keras.callbacks.TerminateOnNaN()]
+    strategy = strategy_of(model)
+    if strategy:
+        distribute.synchronized(model)
+    with model.distribute_strategy.scope():
+        fitted, rate = keras.Model(model.inputs, model.outputs), learning_rate(recipe, steps)
+        sgd: keras.optimizers.Optimizer = optimizer(recipe, rate)
+        if any(layer.compute_dtype == "float16" for layer in walk(model)):
+            sgd = keras.optimizers.LossScaleOptimizer(sgd)
+        loss = keras.losses.CategoricalCrossentropy(ends_in_logits(model))
+        fitted.compile(sgd, loss, metrics=["accuracy"], auto_scale_loss=False)
+        sgd.build(fitted.trainable_variables)
+        if recipe.ema is not None:
+            found.append(Average([*fitted.weights], recipe.ema))
     if recipe.schedule == "plateau":
         found.append(keras.callbacks.ReduceLROnPlateau("val_loss", recipe.factor, recipe.patience))
-    if isinstance(fitted._learning_rate, Held) and recipe.warmup_error is not None:
-        found.append(HoldUntil(fitted._learning_rate, recipe.warmup_error))
-    if recipe.ema is not None:
-        found.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
-    return found
+    if isinstance(rate, Held) and recipe.warmup_error is not None:
+        found.append(HoldUntil(rate, recipe.warmup_error))
+    return fitted, found
 
 
-def loggers(history: Path, resumed: bool) -> list[keras.callbacks.Callback]:
+@contextmanager
+def logged(history: Path, resumed: bool, chief: bool) -> Iterator[list[keras.callbacks.Callback]]:
     """What writes into the run's folder. The log of an epoch that was killed before its first checkpoint is dropped."""
-    if not resumed:
-        history.unlink(missing_ok=True)
-    events = keras.callbacks.TensorBoard(history.parent / "tensorboard", write_graph=False)
-    return [Measured(), keras.callbacks.CSVLogger(history, append=resumed), events]
+    if not chief:
+        yield []
+        return
+    if not resumed and history.exists():
+        text = history.read_text()
+        wanted = "one whose history.csv is of a run"
+        expect(not text or text.startswith("epoch,accuracy,"), "folder", wanted, str(history.parent))
+        history.unlink()
+    log = keras.callbacks.CSVLogger(history, append=resumed)
+    try:
+        yield [Measured(), log, keras.callbacks.TensorBoard(history.parent / "tensorboard", write_graph=False)]
+    finally:
+        if log.csv_file:  # which Keras leaves open where `fit` is interrupted
+            log.csv_file.close()
 
 
 class Measured(keras.callbacks.Callback):
