@@ -2,8 +2,10 @@
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
+from keras_resnet import NETWORKS
 from keras_resnet.card import Card
 
 ROOT = Path(__file__).parent.parent
@@ -29,7 +31,8 @@ the training: no epoch was chosen by it. `python docs/results.py` writes this pa
 def row(folder: Path) -> str:
     card = Card.from_json((folder / "card.json").read_text())
     command = json.loads((folder / "run.json").read_text())["command"]
-    paper, where = PAPERS.get((card.network, card.data["name"]), (None, None))
+    as_published = card.config == json.loads(json.dumps(asdict(NETWORKS[card.network])))
+    paper, where = PAPERS.get((card.network, card.data["name"]), (None, None)) if as_published else (None, None)
     published = f"{paper:.2f} % ({where})" if paper else "not printed"
     error, hours = 100 * (1 - card.metrics["accuracy"]), card.metrics["training_seconds"] / 3600
     return (
