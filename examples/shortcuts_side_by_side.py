@@ -5,12 +5,12 @@ python examples/shortcuts_side_by_side.py
 On 2 cores of an AMD EPYC, seed 0, it printed:
 
 shortcut  parameters  multiply-adds  digits named rightly
-none         269,434      2,516,608                 98.3%
+none         269,434      2,516,608                 99.2%
 A            269,434      2,516,608                 99.7%
 B            272,186      2,532,992                 99.2%
-C            283,674      2,647,680                 98.9%
+C            283,674      2,647,680                 99.2%
 
-One digit of 359 is 0.3 %: the differences between A, B and C are noise here.
+One digit of 359 is 0.3 %: the differences are noise here.
 """
 
 import argparse
