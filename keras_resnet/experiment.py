@@ -24,7 +24,7 @@ from keras_resnet.export import export, predict_in_fresh_process
 from keras_resnet.files import completed, new_folder, replaced
 from keras_resnet.model import freeze, load_model, portable
 from keras_resnet.plots import plot_confusion, plot_history
-from keras_resnet.training import RECIPES, Evaluation, Recipe, check_fit, evaluate, rows, train
+from keras_resnet.training import Evaluation, Recipe, check_fit, evaluate, recipe_of, rows, train
 
 SHOWN = 10
 SMALL = 64  # pixels up to which images are trained on as CIFAR's are
@@ -145,12 +145,11 @@ def silent(_: str) -> None:
 
 def recipe_for(run: Run, source: Source) -> Recipe:
     """The one that is named, or the one for such data, changed."""
-    name = run.recipe or default_recipe(run, source)
-    expect_known("recipe", RECIPES, name)
+    named = recipe_of(run.recipe or default_recipe(run, source))
     known = [f.name for f in fields(Recipe)]
     for key in run.changes:
         expect_known("set", known, key)
-    recipe = replace(RECIPES[name], **run.changes)
+    recipe = replace(named, **run.changes)
     for key in recipe.network:
         expect_known("network", [f.name for config in zoo.BUILDERS for f in fields(config)], key)
     return recipe
@@ -285,7 +284,7 @@ def write_evaluation(folder: Path, found: Evaluation, title: str, say) -> None:
     if not find_spec("matplotlib"):
         say("No curves.png, no confusion.png: they need matplotlib, as in keras-resnet-zoo[plots].")
         return
-    plot_history(folder / "history.csv", folder / "curves.png", title)
+    plot_history(rows(folder / "history.csv"), folder / "curves.png", title)
     plot_confusion(found.confusion, found.class_names, folder / "confusion.png", title)
 
 

@@ -166,7 +166,7 @@ def encoded_source(
         skipped = unreadable(store, every, sizes)
         report(skipped, on_error)
         good = sizes[:, 0] > 0
-        shape = (*one_of(sizes[good]), store.channels)
+        shape = (*common(sizes[good]), store.channels)
     kept = {split: numbers[good[numbers]] for split, numbers in splits.items()}
     examples = {split: Encoded(store, numbers, labels[numbers], shape) for split, numbers in kept.items()}
     if None not in shape and fits(sum(map(len, kept.values())), shape):
@@ -178,7 +178,7 @@ def fits(count: int, shape: Shape) -> bool:
     return count * np.prod(np.array(shape, "int64")) <= FITS
 
 
-def one_of(sizes: np.ndarray) -> tuple[int | None, int | None]:
+def common(sizes: np.ndarray) -> tuple[int | None, int | None]:
     """The one size, or None for both."""
     first = sizes[:1].tolist() or [[None, None]]
     return tuple(first[0]) if (sizes == sizes[:1]).all() else (None, None)

@@ -59,7 +59,7 @@ class View(NamedTuple):
     single: bool = False  # images of any size, one by one
 
 
-VIEWS = {
+TEST_VIEWS = {
     "center": View(lambda row: row, lambda images, crop: [images]),
     "ten_crop": View(lambda row: replace(row, crop=None), lambda images, crop: ten_crop(images, crop[0])),
     "multi_scale": View(
@@ -89,7 +89,7 @@ def evaluate(model: keras.Model, data: Any, split: str = "test", preprocessing: 
             nor `preprocessing` says how the model reads images.
     """
     source = load_data(data)
-    expect_known("view", VIEWS, view)
+    expect_known("view", TEST_VIEWS, view)
     expect_rule(COUNT, "batch_size", batch_size)
     splits = [name for name in ("test", "validation", "train") if getattr(source, name) is not None]
     expect(split in splits, "split", f"one of {splits}, which {source.name} has", split)
@@ -100,7 +100,7 @@ def evaluate(model: keras.Model, data: Any, split: str = "test", preprocessing: 
     agree = not isinstance(names, tuple) or source.class_names in (names, numbers) or names == numbers
     expect(agree, "data", f"the model's classes, {names}", source.class_names)
     row, logits, examples = preprocessing_row(model, preprocessing), ends_in_logits(model), getattr(source, split)
-    read, seen, single = VIEWS[view]
+    read, seen, single = TEST_VIEWS[view]
     square = row.crop and row.crop[0] == row.crop[1] and row.crop != row.resize
     expect(view != "ten_crop" or square, "view", "'center', where the preprocessing does not crop a square", view)
     expect(not single or None in model.input_shape[1:3], "view", "'center', where the model takes one size", view)

@@ -4,7 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from keras_resnet.checks import COUNT, FLAG, POSITIVE, RATE, Rule, expect, expect_rules, is_list_of, is_number, one_of
+from keras_resnet.checks import (
+    COUNT,
+    FLAG,
+    POSITIVE,
+    RATE,
+    Rule,
+    expect,
+    expect_known,
+    expect_rules,
+    is_list_of,
+    is_number,
+    one_of,
+)
 from keras_resnet.data import VIEWS, expect_augmentations
 
 
@@ -164,3 +176,11 @@ RECIPES: dict[str, Recipe] = {
     ),
     "bag_of_tricks": BAG_OF_TRICKS,
 }  # fmt: skip
+
+
+def recipe_of(recipe: Recipe | str) -> Recipe:
+    """A recipe, or the one of that name."""
+    if isinstance(recipe, Recipe):
+        return recipe
+    expect_known("recipe", RECIPES, recipe)
+    return RECIPES[recipe]

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from keras_resnet import distribute
 from keras_resnet.card import Preprocessing, attach, card
-from keras_resnet.checks import ArgumentError, expect, expect_known, invalid
+from keras_resnet.checks import ArgumentError, expect, invalid
 from keras_resnet.data import (
     Source,
     evaluation_batches,
@@ -29,7 +29,7 @@ from keras_resnet.predict import ends_in_logits
 from keras_resnet.tracing import walk
 from keras_resnet.training.checkpoint import Checkpoint
 from keras_resnet.training.optimizer import Average, Held, HoldUntil, learning_rate, optimizer
-from keras_resnet.training.recipes import RECIPES, Recipe
+from keras_resnet.training.recipes import Recipe, recipe_of
 
 
 def check_fit(model: keras.Model, source: Source, recipe: Recipe) -> None:
@@ -101,7 +101,7 @@ def train(model: keras.Model, data: Any, recipe: Recipe | str, folder: str | Pat
     if folder is None:
         with TemporaryDirectory() as scratch:
             return train(model, data, recipe, scratch, seed=seed, callbacks=callbacks, verbose=verbose)
-    source, recipe, folder = load_data(data), named(recipe), Path(folder)
+    source, recipe, folder = load_data(data), recipe_of(recipe), Path(folder)
     check_fit(model, source, recipe)
     folder.mkdir(parents=True, exist_ok=True)
     history, last, best = (folder / name for name in ("history.csv", "checkpoint.npz", "best.weights.h5"))
@@ -111,9 +111,8 @@ def train(model: keras.Model, data: Any, recipe: Recipe | str, folder: str | Pat
     distribute.describe(strategy, recipe.batch_size)  # raises where the replicas cannot share it
     chief, (fitted, own) = distribute.is_chief(strategy), compiled(model, recipe, steps * recipe.epochs)
     followed = [*own, *callbacks]
-    identity = {"recipe": asdict(recipe), "seed": seed, "data": source.name, "images": len(source.train),
-                "labels": zlib.crc32(source.train.labels.tobytes())}  # fmt: skip
-    checkpoint = Checkpoint(last, followed, history, best if source.validation else None, identity, writer=chief)
+    chosen = best if source.validation else None
+    checkpoint = Checkpoint(last, followed, history, chosen, identity(recipe, seed, source), writer=chief)
     done = distribute.from_chief(strategy, checkpoint.epochs)
     expect(done == checkpoint.epochs, "folder", "the chief's checkpoint, as all workers must see it", str(folder))
     training, watched = batches(model, source, recipe, seed, done * steps)
@@ -139,11 +138,10 @@ def train(model: keras.Model, data: Any, recipe: Recipe | str, folder: str | Pat
     return rows(history) if chief else []
 
 
-def named(recipe: Recipe | str) -> Recipe:
-    if isinstance(recipe, Recipe):
-        return recipe
-    expect_known("recipe", RECIPES, recipe)
-    return RECIPES[recipe]
+def identity(recipe: Recipe, seed: int, source: Source) -> dict[str, Any]:
+    """What a run must have in common with the one that it resumes."""
+    return {"recipe": asdict(recipe), "seed": seed, "data": source.name, "images": len(source.train),
+            "labels": zlib.crc32(source.train.labels.tobytes())}  # fmt: skip
 
 
 def strategy_of(model: keras.Model):
