@@ -10,6 +10,7 @@ from keras_resnet.card import PREPROCESSINGS, Card, Preprocessing, card
 from keras_resnet.complexity import Complexity, complexity
 from keras_resnet.config import ResNetConfig
 from keras_resnet.densenet import DenseNetConfig, densenet
+from keras_resnet.fold import fold_batch_norm
 from keras_resnet.fractalnet import FractalNetConfig, fractalnet
 from keras_resnet.grouped_conv import GroupedConv2D
 from keras_resnet.model import features, freeze, load_model, portable
@@ -38,6 +39,7 @@ __all__ = [
     "decode_predictions",
     "densenet",
     "features",
+    "fold_batch_norm",
     "fractalnet",
     "freeze",
     "load_model",
@@ -53,6 +55,7 @@ LATER = {  # needs TensorFlow, and is loaded on first use
     "RECIPES": "training",
     "Recipe": "training",
     "evaluate": "training",
+    "export": "serving",
     "load_data": "data",
     "strategy": "distribute",
     "train": "training",

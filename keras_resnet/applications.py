@@ -49,8 +49,9 @@ class Application(Protocol):
 
         Args:
             include_top: Whether pooling and classifier follow the last stage.
-            weights: None, or a source that `keras_resnet.load_weights` reads: "imagenet", "hf://owner/repo", a Keras
-                model, or the path of a file. The row gets the fields that the source's weights imply.
+            weights: None, or a source that `keras_resnet.load_weights` reads: "imagenet", "cifar10",
+                "hf://owner/repo", a Keras model, or the path of a file. The row gets the fields that the
+                source's weights imply.
             input_tensor: A Keras tensor to build upon, instead of a new input.
             input_shape: (height, width, channels), None for any height or width; by default the paper's, or
                 (None, None, 3) without the top.

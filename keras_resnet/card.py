@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from keras_resnet.checks import COUNT, Rule, expect, expect_rules, invalid, is_list_of, is_number, one_of
-from keras_resnet.files import completed
+from keras_resnet.files import completed, versions_in
 
 ARCHIVED = "keras_resnet.json"  # the card's name in a `.keras` archive
+BESIDE = "card.json"  # and in a folder
 IMAGENET = "imagenet"  # for a thousand names, which keras.applications has
 Size = tuple[int, int]
 
@@ -128,6 +129,7 @@ class Card:
     data: Mapping[str, Any] = field(default_factory=dict)
     seed: int | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    exports: Mapping[str, Any] = field(default_factory=dict)  # format -> what was measured of its file
     hardware: str | None = None  # on which it was trained
     versions: Mapping[str, str] = field(default_factory=versions)
 
@@ -162,7 +164,7 @@ class Card:
 
     def write(self, folder: Path) -> None:
         """`card.json`, and the same to read as `card.md`."""
-        for name, text in (("card.json", self.to_json()), ("card.md", self.to_markdown())):
+        for name, text in ((BESIDE, self.to_json()), ("card.md", self.to_markdown())):
             with completed(folder / name) as path:
                 path.write_text(text)
 
@@ -175,7 +177,7 @@ IS_NAMES = Rule(
 _CARD_RULES: dict[str, Rule] = {
     "class_names": IS_NAMES,
     "preprocessing": Rule(lambda row: row is None or isinstance(row, Preprocessing), "a Preprocessing or None"),
-    **dict.fromkeys(("config", "recipe", "data", "metrics", "versions"), IS_MAPPING),
+    **dict.fromkeys(("config", "recipe", "data", "metrics", "exports", "versions"), IS_MAPPING),
 }
 
 
@@ -186,6 +188,8 @@ def table(values: dict[str, Any]) -> str:
 def shown(value: Any) -> str:
     if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
         return ", ".join(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {shown(part)}" for key, part in value.items())
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
@@ -194,8 +198,8 @@ def card(model_or_path: Any) -> Card | None:
 
     Args:
         model_or_path: A model that this package built, or the path of a `.keras` file that such a model saved, or of
-            the SavedModel that it was exported to. (A model that `keras.models.load_model` returns has left its card in
-            the file.)
+            the folder of a run or of an export; among several versions, that of the last. (A model that
+            `keras.models.load_model` returns has left its card in the file.)
 
     Returns:
         A `keras_resnet.Card`, or None where there is none.
@@ -207,8 +211,9 @@ def card(model_or_path: Any) -> Card | None:
     if not isinstance(model_or_path, str | Path):
         return getattr(model_or_path, "card", None)
     try:
-        if (exported := Path(model_or_path) / ARCHIVED).is_file():
-            return Card.from_json(exported.read_text())
+        if (folder := Path(model_or_path)).is_dir():
+            version = folder / str(max(versions_in(folder), default="."))
+            return Card.from_json((version / BESIDE).read_text())
         with zipfile.ZipFile(model_or_path) as archive:
             return Card.from_json(archive.read(ARCHIVED)) if ARCHIVED in archive.namelist() else None
     except (OSError, zipfile.BadZipFile, ValueError, TypeError, KeyError) as error:

@@ -1,4 +1,4 @@
-"""The command `keras-resnet`: list, summary, train, evaluate, check, convert, predict."""
+"""The command `keras-resnet`: list, summary, train, evaluate, check, convert, export, predict."""
 
 import json
 from ast import literal_eval
@@ -71,7 +71,7 @@ class Command(click.Command):
             return super().invoke(ctx)
         except ArgumentError as error:
             raise click.UsageError(str(error)) from error
-        except (FloatingPointError, OSError) as error:
+        except (ArithmeticError, OSError) as error:
             raise click.ClickException(str(error)) from error
 
 
@@ -281,6 +281,39 @@ def convert(source, name, out, classes, size, config_changes):
     known = card(model)
     click.echo(f"{out}: {name}, {model.count_params():,} parameters, weights of {known.weights}")
     click.echo(f"Reads images by {known.preprocessing or 'a preprocessing that the source does not tell'}")
+
+
+@main.command(cls=Command)
+@click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    default=["saved_model"],
+    show_default=True,
+    help="saved_model, keras, litert, litert_float16, litert_int8 or onnx; several by giving it again.",
+)
+@click.option("--data", help=f"{DATA} Measures the formats' accuracy, and calibrates int8.")
+@data_dir
+@on_error
+@click.option("--preprocessing", type=click.Choice(list(PREPROCESSINGS)), help="Where the model's card does not say.")
+@click.option("--fold/--no-fold", default=True, show_default=True, help="Batch norms go into the convolutions.")
+@click.option("--version", default="1", show_default=True, help="A number, or next.")
+@click.option("--overwrite", is_flag=True, help="Let it take the place of that version.")
+def export(model, path, version, data, data_dir, on_error, **given):
+    """Write MODEL, a .keras file, to PATH/1 for serving, checked on real images in a process of its own."""
+    needs_tensorflow()
+    from keras_resnet.data import load_data
+    from keras_resnet.serving import export
+
+    source = load_data(data, data_dir=data_dir, on_error=on_error) if data else None
+    version = int(version) if version.isdecimal() else version
+    folder = export(load_model(model), path, version=version, data=source, **given)
+    for name, measured in card(folder).exports.items():
+        accuracy = f", accuracy {measured['accuracy']:.2%}" if "accuracy" in measured else ""
+        click.echo(f"{folder / measured['file']}: {name}, {measured['bytes']:,} bytes, differs by up to "
+                   f"{measured['difference']:.1g}, {measured['milliseconds']} ms an image{accuracy}")  # fmt: skip
 
 
 @main.command(cls=Command)

@@ -20,10 +20,10 @@ from keras_resnet.card import Card, Preprocessing, attach, versions
 from keras_resnet.checks import expect, expect_known
 from keras_resnet.complexity import complexity
 from keras_resnet.data import Source, evaluation_batches, evaluation_view, load_data
-from keras_resnet.export import export, predict_in_fresh_process
 from keras_resnet.files import completed, new_folder, replaced
 from keras_resnet.model import freeze, load_model, portable
 from keras_resnet.plots import plot_confusion, plot_history
+from keras_resnet.serving import export, run_elsewhere
 from keras_resnet.training import Evaluation, Recipe, check_fit, evaluate, recipe_of, rows, train
 
 SHOWN = 10
@@ -250,10 +250,11 @@ def finish(folder: Path, model, run: Run, recipe: Recipe, source: Source, say) -
     describe(final, run, recipe, source, {**found.metrics(), "training_seconds": round(seconds, 1)})
     with replaced(folder / "model.keras") as path:
         final.save(path)
-    if not (folder / "saved_model").exists():
+    exported = folder / "saved_model" / "1"
+    if not exported.exists():
         export(final, folder / "saved_model")
     write_evaluation(folder, found, f"{run.network} on {source.name}", say)
-    show_predictions(folder, final.card.preprocessing, source, say)
+    show_predictions(exported, final.card.preprocessing, source, say)
     final.card.write(folder)
     say(f"Accuracy on {found.images} held-out images: {found.top1:.2%}")
     say(f"In {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
@@ -288,14 +289,15 @@ def write_evaluation(folder: Path, found: Evaluation, title: str, say) -> None:
     plot_confusion(found.confusion, found.class_names, folder / "confusion.png", title)
 
 
-def show_predictions(folder: Path, row: Preprocessing, source: Source, say) -> None:
+def show_predictions(exported: Path, row: Preprocessing, source: Source, say) -> None:
     """Of the export, in a process that has nothing of ours."""
     view = evaluation_view(source.test, row, source.shape[-1])
     images, labels = next(iter(evaluation_batches(source.test, source.classes, SHOWN, view=view)))
     pixels = np.clip(np.round(images), 0, 255).astype("uint8")
     wide = max(10, *map(len, source.class_names))
-    say(f"{folder / 'saved_model'}, reloaded in a fresh process, on {len(pixels)} held-out images:")
+    say(f"{exported}, reloaded in a fresh process, on {len(pixels)} held-out images:")
+    [(probabilities, _)] = run_elsewhere([exported], pixels, row)
     say(f"{'truth':>{wide}}  {'prediction':>{wide}}  probability")
-    for label, found in zip(labels, predict_in_fresh_process(folder / "saved_model", pixels), strict=True):
+    for label, found in zip(labels, probabilities, strict=True):
         truth, best = (source.class_names[np.argmax(scores)] for scores in (label, found))
         say(f"{truth:>{wide}}  {best:>{wide}}  {found.max():>11.3f}")

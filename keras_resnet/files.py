@@ -1,6 +1,7 @@
 """Nothing of the user's is overwritten or left half written."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -40,3 +41,35 @@ def new_folder(parent: Path, name: str) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # not empty
             folder.rmdir()
+
+
+ASIDE = ".aside-"  # before the name of a version while another takes its place
+
+
+@contextmanager
+def overwritten(folder: Path) -> Iterator[Path]:
+    """As `completed`, for a folder that may be there: it is kept aside until the new one stands in its place."""
+    with replaced(folder) as partial:
+        yield partial
+        if folder.exists():
+            folder.rename(aside(folder))
+    shutil.rmtree(aside(folder), ignore_errors=True)
+
+
+def aside(folder: Path) -> Path:
+    return folder.with_name(f"{ASIDE}{folder.name}")
+
+
+def restored(parent: Path) -> None:
+    """Puts back what a crash left aside, and clears away what its successor had replaced."""
+    for old in parent.glob(f"{ASIDE}*"):
+        folder = parent / old.name.removeprefix(ASIDE)
+        if folder.exists():
+            shutil.rmtree(old)
+        else:
+            old.rename(folder)
+
+
+def versions_in(folder: Path) -> list[int]:
+    """Names of subfolders that are numbers, ascending."""
+    return sorted(int(path.name) for path in folder.glob("*") if path.name.isdecimal() and path.is_dir())

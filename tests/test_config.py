@@ -234,10 +234,10 @@ ARGUMENT_ERRORS = [
     ("input_shape", (224, 224, 0), SHAPE),
     ("input_shape", (3, 224, 224), SHAPE),
     ("input_tensor", "images", "a Keras tensor"),
-    ("weights", "imagenet21k", "'imagenet', hf://owner/repo, a Keras model, or a file .weights.h5, .keras"),
-    ("weights", "missing.weights.h5", "'imagenet', hf://owner/repo, a Keras model, or a file .weights.h5, .keras"),
-    ("weights", "missing.keras", "'imagenet', hf://owner/repo, a Keras model, or a file .weights.h5, .keras"),
-    ("weights", 1, "'imagenet', hf://owner/repo, a Keras model, or a file .weights.h5, .keras"),
+    ("weights", "imagenet21k", "'imagenet', 'cifar10', hf://owner/repo, a Keras model, or a file"),
+    ("weights", "missing.weights.h5", "'imagenet', 'cifar10', hf://owner/repo, a Keras model, or a file"),
+    ("weights", "missing.keras", "'imagenet', 'cifar10', hf://owner/repo, a Keras model, or a file"),
+    ("weights", 1, "'imagenet', 'cifar10', hf://owner/repo, a Keras model, or a file"),
 ]
 
 

@@ -13,7 +13,6 @@ import keras_resnet
 from keras_resnet import PREPROCESSINGS, Preprocessing, ResNetConfig, decode_predictions, preprocessing, resnet
 from keras_resnet.card import IMAGENET, Card, attach
 from keras_resnet.cli import main
-from keras_resnet.export import export
 
 TINY = ResNetConfig(stages=((8,), (8,)), stem_filters=8)
 
@@ -261,13 +260,6 @@ def test_plain_keras_loads_a_file_with_a_card(tmp_path):
     assert "keras_resnet.json" in zipfile.ZipFile(tmp_path / "net.keras").namelist()
     assert keras_resnet.card(keras.models.load_model(tmp_path / "net.keras")) is None
     assert keras_resnet.card(keras_resnet.load_model(tmp_path / "net.keras")).class_names == ("a", "b", "c", "d")
-
-
-def test_an_export_has_the_card_beside_its_graph(tmp_path):
-    model = network(class_names=("a", "b", "c", "d"))
-    export(model, tmp_path / "saved_model", preprocessing="unit")
-    known = keras_resnet.card(tmp_path / "saved_model")
-    assert (known.class_names, known.preprocessing.std) == (("a", "b", "c", "d"), (255.0,) * 3)
 
 
 def test_a_model_without_a_card_loads_too(tmp_path):

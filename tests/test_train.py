@@ -20,8 +20,8 @@ from keras_resnet.cli import main
 from keras_resnet.data import Arrays, digits, evaluation_batches, training_batches
 from keras_resnet.data.pipeline import mine_of
 from keras_resnet.experiment import Run
-from keras_resnet.export import export, predict_in_fresh_process
 from keras_resnet.files import completed, new_folder
+from keras_resnet.serving import run_elsewhere
 from keras_resnet.training import RECIPES, Recipe, evaluate
 
 EVERY_KEY = {"stem": keras_resnet.STEMS, "order": keras_resnet.ORDERS, "shortcut": keras_resnet.SHORTCUTS}
@@ -92,9 +92,10 @@ class TestTheCommandTrain:
 
     def test_the_saved_model_takes_pixels_and_gives_the_models_probabilities(self, run):
         images = digits().test.images
-        served = predict_in_fresh_process(run / "saved_model", images)
+        row = Preprocessing(digits().mean, digits().std)
+        [(served, _)] = run_elsewhere([run / "saved_model" / "1"], images, row)
         model = keras.models.load_model(run / "model.keras")
-        normalized = Preprocessing(digits().mean, digits().std)(images.astype("float32"))
+        normalized = row(images.astype("float32"))
         np.testing.assert_allclose(served, keras.ops.softmax(model(normalized)), atol=1e-5)
 
     def test_the_model_file_has_the_card_and_names_a_digit(self, run, card, tmp_path):
@@ -404,24 +405,6 @@ class TestFiles:
         with new_folder(tmp_path / "runs", "run"):
             pass
         assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["run", "run-2", "run-3"]
-
-    def test_an_export_is_not_overwritten(self, tmp_path):
-        model = keras_resnet.ResNet20(input_shape=(8, 8, 1))
-        (tmp_path / "saved_model").mkdir()
-        with pytest.raises(ValueError, match="nothing exists"):
-            export(model, tmp_path / "saved_model", Preprocessing((0.0,), (1.0,)))
-
-    def test_a_model_that_ends_in_softmax_is_exported_as_it_is(self, tmp_path):
-        keras.utils.set_random_seed(0)
-        model = keras_resnet.ResNet20(input_shape=(8, 8, 1))
-        export(model, tmp_path / "saved_model", Preprocessing((0.0,), (255.0,)))
-        images = digits().test.images[:3]
-        served = predict_in_fresh_process(tmp_path / "saved_model", images)
-        np.testing.assert_allclose(served, model(images / np.float32(255)), atol=1e-5)
-
-    def test_a_broken_export_says_so(self, tmp_path):
-        with pytest.raises(RuntimeError, match="did not run"):
-            predict_in_fresh_process(tmp_path / "missing", digits().test.images[:1])
 
 
 def test_a_card_writes_json_and_a_page(tmp_path):

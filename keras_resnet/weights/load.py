@@ -60,9 +60,10 @@ def load_weights(model: keras.Model, source: Any, *, channel_order: str | None =
 
     Args:
         model: A network of this package, also a loaded one. Changed in place, with its card.
-        source: "imagenet" (keras.applications' own weights, of the networks that it shares with us), "hf://owner/repo"
-            on the Hugging Face hub, a Keras model, or the path of a file: torch's `.pth`, `.pt`, `.th`, `.tar` or
-            `.bin`, `.safetensors`, `.caffemodel`, `.weights.h5`, `.keras`.
+        source: "imagenet" (keras.applications' own weights, of the networks that it shares with us), "cifar10"
+            (ResNet-20's, trained by this project and in the package), "hf://owner/repo" on the Hugging Face hub, a
+            Keras model, or the path of a file: torch's `.pth`, `.pt`, `.th`, `.tar` or `.bin`, `.safetensors`,
+            `.caffemodel`, `.weights.h5`, `.keras`.
         channel_order: "BGR" where the source's network reads blue, green, red: its first kernel is turned, ours reads
             RGB. By default what the source's project does: Caffe's and keras.applications' ResNets read BGR.
 

@@ -6,6 +6,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from importlib.resources import as_file, files
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
@@ -23,6 +24,7 @@ from keras_resnet.weights.caffe import read_caffemodel
 from keras_resnet.weights.checkpoint import Affine, Checkpoint, Layer, Norm, Other
 
 HUB = "hf://"
+CIFAR10 = "cifar10"  # for weights of ours
 
 
 def read(source: Any, stages: Sequence[Any]) -> Checkpoint:
@@ -32,8 +34,8 @@ def read(source: Any, stages: Sequence[Any]) -> Checkpoint:
     if isinstance(source, keras.Model):
         return read_keras_model(source)
     expect(isinstance(source, str | Path), "weights", f"None, {EXPECTED}", source)
-    if source == IMAGENET:
-        return read_applications(tuple(stage if isinstance(stage, int) else len(stage) for stage in stages))
+    if source in NAMED:
+        return NAMED[source](tuple(stage if isinstance(stage, int) else len(stage) for stage in stages))
     if str(source).startswith(HUB):
         return read_hub(str(source))
     suffix = next((suffix for suffix in FORMATS if str(source).endswith(suffix)), "")
@@ -306,6 +308,21 @@ APPLICATIONS: dict[tuple[int, ...], str] = {
 }
 
 
+# Our own
+
+
+def read_trained(blocks: tuple[int, ...]) -> Checkpoint:
+    """Of a network that this project trained on CIFAR-10, in the package."""
+    expect(blocks in TRAINED, "weights", f"another source: {CIFAR10} is here of {', '.join(TRAINED.values())}", CIFAR10)
+    origin = f"{TRAINED[blocks]}-{CIFAR10}.keras"
+    with as_file(files("keras_resnet") / "weights" / "trained" / origin) as path:
+        return replace(read_keras(path), origin=f"keras_resnet's {origin}")
+
+
+TRAINED: dict[tuple[int, ...], str] = {(3, 3, 3): "resnet20"}
+NAMED: dict[Any, Callable[[tuple[int, ...]], Checkpoint]] = {IMAGENET: read_applications, CIFAR10: read_trained}
+
+
 # What all readers share
 
 
@@ -326,4 +343,4 @@ FORMATS: dict[str, Callable[[Path], Checkpoint]] = {
     ".caffemodel": read_caffemodel,
     **dict.fromkeys((".pth", ".pt", ".th", ".tar", ".bin"), read_torch),
 }
-EXPECTED = f"'{IMAGENET}', hf://owner/repo, a Keras model, or a file {', '.join(FORMATS)}"
+EXPECTED = f"'{IMAGENET}', '{CIFAR10}', hf://owner/repo, a Keras model, or a file {', '.join(FORMATS)}"
