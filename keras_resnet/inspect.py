@@ -12,8 +12,19 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from keras_resnet.card import IMAGENET, Preprocessing, card
-from keras_resnet.checks import COUNT, Rule, at_least, expect, expect_known, expect_rule, is_integer, is_list_of, one_of
+from keras_resnet.card import Preprocessing, card
+from keras_resnet.checks import (
+    COUNT,
+    Rule,
+    at_least,
+    expect,
+    expect_known,
+    expect_rule,
+    invalid,
+    is_integer,
+    is_list_of,
+    one_of,
+)
 from keras_resnet.data import evaluation_batches, evaluation_view, expect_one_size, load_data
 from keras_resnet.drawing import Box, drawing
 from keras_resnet.gates import Block, blocks, gated, gates, logits, opened
@@ -151,7 +162,8 @@ def layer_responses(model: keras.Model, data: Any, **reading: Unpack[Reading]) -
 
     moments_of = compiled(moments, model)
     count = [len(images) for images, _ in batches]
-    mean, variance = np.moveaxis([moments_of(images).numpy().astype("float64") for images, _ in batches], -1, 0)
+    found = np.array([moments_of(images) for images, _ in batches], "float64")
+    mean, variance = found[..., 0], found[..., 1]
     square = np.average(variance + mean**2, 0, count)
     return Responses(tuple(heard), np.sqrt(square - np.average(mean, 0, count) ** 2))
 
@@ -194,7 +206,7 @@ def block_gradients(model: keras.Model, data: Any, **reading: Unpack[Reading]) -
         ValueError: Where the network has no blocks, or an argument is not what it may be.
     """
     batches, parts = sample(model, data, **reading), blocks(model)
-    norms, open_, alone = gradient_norms(model, parts), opened(parts), np.tile(np.float32([0, 1]), (len(parts), 1))
+    norms, open_, alone = gradient_norms(model, parts), opened(parts), np.tile([0.0, 1.0], (len(parts), 1))
     found = [mean_over(batches, partial(norms, gates=gates(open_, back)))[1:] for back in (open_, alone)]
     return Gradients(tuple(part.name for part in parts), *found)
 
@@ -410,14 +422,15 @@ def grad_cam(model: keras.Model, image: Any, target: int | str | None = None, *,
 
 
 def is_map(y: Any) -> bool:
-    shape = getattr(y, "shape", ())
+    shape = tuple(getattr(y, "shape", ()))
     return len(shape) == 4 and shape[1] * shape[2] > 1
 
 
 def class_number(model: keras.Model, target: int | str | None) -> int | None:
     classes, names = model.output_shape[-1], getattr(card(model), "class_names", None)
     if isinstance(target, str):
-        expect(names not in (None, IMAGENET), "target", "a number: the model's card names no classes", target)
+        if not isinstance(names, tuple):
+            raise invalid("target", "a number: the model's card names no classes", target)
         expect_known("target", names, target)
         return names.index(target)
     expect(target is None or (is_integer(target) and 0 <= target < classes), "target",
