@@ -39,7 +39,7 @@ def save(drawn, path: Path) -> None:
     """Writes a figure as its path's suffix says; an existing file is refused."""
     expect_new_figure(path)
     with completed(path) as partial:
-        drawn.savefig(partial, dpi=100)
+        drawn.savefig(partial, dpi=90)
 
 
 def draw_responses(found: Mapping[str, "Responses"]):
@@ -85,7 +85,7 @@ def draw_lesion(found: Mapping[str, "Lesion"]):
 
 def draw_paths(found: Mapping[str, "Paths"]):
     """Veit et al. 2016, figure 6."""
-    drawn = figure(11, 3.5)
+    drawn = figure(9.5, 3.2)
     panels = drawn.subplots(1, 3)
     for name, paths in found.items():
         for axes, values in zip(panels, (paths.shares, paths.norms, paths.contributions), strict=True):
@@ -98,6 +98,7 @@ def draw_paths(found: Mapping[str, "Paths"]):
 
 def finish(axes, **settings) -> None:
     axes.set(**settings)
+    axes.xaxis.get_major_locator().set_params(integer=True)  # layers, blocks
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
 
@@ -141,7 +142,7 @@ def draw_network(boxes: Sequence[Box], name: str):
     tall = [max(1, len(box.convolutions)) + 1.2 for box in boxes]
     drawn = figure(6, min(PAGE, 0.6 + 0.2 * sum(tall)))
     axes = drawn.subplots()
-    axes.set(xlim=(-1.5, 2.6), ylim=(sum(tall), 0), title=name)
+    axes.set(xlim=(-1.5, 2.6), ylim=(sum(tall), -0.3), title=name)
     axes.set_axis_off()
     tops = np.cumsum([0, *tall[:-1]])
     for box, top, height in zip(boxes, tops, tall, strict=True):

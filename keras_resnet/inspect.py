@@ -377,7 +377,7 @@ class Cam(NamedTuple):
     layer: str
 
     def __str__(self) -> str:
-        return f"class {self.class_index} at {self.layer}, {'x'.join(map(str, self.map.shape))}"
+        return f"{self.layer}, {'x'.join(map(str, self.map.shape))}"
 
 
 def grad_cam(model: keras.Model, image: Any, target: int | str | None = None, *, layer: str | None = None,
