@@ -62,8 +62,12 @@ LATER = {  # needs TensorFlow, and is loaded on first use
 }
 __all__ += LATER
 
+ROOMS_LATER = ("figures", "inspect")  # not in __all__: `import *` would hide the standard library's inspect
+
 
 def __getattr__(name):
+    if name in ROOMS_LATER:
+        return import_module(f"keras_resnet.{name}")
     if name not in LATER:
         raise AttributeError(f"module 'keras_resnet' has no attribute {name!r}")
     return getattr(import_module(f"keras_resnet.{LATER[name]}"), name)

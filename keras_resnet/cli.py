@@ -1,9 +1,10 @@
-"""The command `keras-resnet`: list, summary, train, evaluate, check, convert, export, predict."""
+"""The command `keras-resnet`: list, summary, train, evaluate, check, convert, export, predict, inspect."""
 
 import json
 from ast import literal_eval
 from contextlib import suppress
 from dataclasses import fields
+from functools import reduce
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -340,3 +341,163 @@ def named(found, top, network):
     except ConnectionError as error:
         click.echo(f"{error}. Classes are shown by number.", err=True)
         return likeliest(found, top)
+
+
+@main.group()
+def inspect():
+    """Draw what a trained MODEL does, as the papers draw it, and print the numbers."""
+
+
+def label(path: Path) -> str:
+    """The run's folder, or the file's name."""
+    return path.absolute().parent.name if path.stem == "model" else path.stem
+
+
+def new_figure(ctx, param, path):
+    from keras_resnet.figures import expect_new_figure
+
+    try:
+        needs_tensorflow()
+        expect_new_figure(path)
+    except ArgumentError as error:
+        raise click.UsageError(str(error), ctx) from error
+    return path
+
+
+def decorated(*options):
+    """All of these, in their order."""
+    return lambda function: reduce(lambda wrapped, option: option(wrapped), reversed(options), function)
+
+
+KERAS_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+a_model = click.argument("model", type=KERAS_FILE)
+split = click.option("--split", type=click.Choice(["test", "validation", "train"]), default="test", show_default=True)
+reading = click.option(
+    "--preprocessing", type=click.Choice(list(PREPROCESSINGS)), help="Where the model's card does not say."
+)
+figure = click.option("--output", required=True, type=click.Path(dir_okay=False, path_type=Path), callback=new_figure,
+                      help="The figure: a .png, .pdf or .svg where nothing exists yet.")  # fmt: skip
+draws = decorated(
+    click.option("--repeats", type=click.IntRange(1), help="Draws of each number of blocks."),
+    click.option("--seed", type=click.IntRange(0), default=0, show_default=True),
+)
+on_images = decorated(
+    click.argument("models", nargs=-1, required=True, type=KERAS_FILE),
+    click.option("--data", required=True, help=DATA), data_dir, on_error, split, reading,
+    click.option("--images", type=click.IntRange(1), default=1000, show_default=True, help="Spread over the split."),
+    click.option("--batch-size", type=click.IntRange(1), default=100, show_default=True, help="Images at a time."),
+    figure,
+)  # fmt: skip
+on_one_image = decorated(
+    a_model,
+    click.option("--image", type=KERAS_FILE, help="A JPEG, PNG, GIF or BMP."),
+    click.option("--data", help=f"Or an image of these. {DATA}"), data_dir, split,
+    click.option("--number", type=click.IntRange(0), default=0, show_default=True, help="Of the image in the split."),
+    reading, figure,
+)  # fmt: skip
+
+
+def drawn_together(find, draw, models, output, data, data_dir, on_error, **given):
+    """One figure of what is found in each model."""
+    from keras_resnet.data import load_data
+    from keras_resnet.figures import save
+
+    names = list(map(label, models))
+    expect(len(set(names)) == len(names), "models", "files in folders, or of names, that differ", names)
+    source = load_data(data, data_dir=data_dir, on_error=on_error)
+    given = {name: value for name, value in given.items() if value is not None}
+    found = {name: find(load_model(path), source, **given) for name, path in zip(names, models, strict=True)}
+    for name, result in found.items():
+        click.echo(f"{name}\n{result}")
+    save(draw(found), output)
+
+
+@inspect.command(cls=Command)
+@on_images
+def responses(**given):
+    """Standard deviations of the layers' responses (He et al. 2015, figure 7)."""
+    from keras_resnet import figures, inspect
+
+    drawn_together(inspect.layer_responses, figures.draw_responses, **given)
+
+
+@inspect.command(cls=Command)
+@on_images
+def gradients(**given):
+    """Norms of the gradient at the blocks; dashed: without what the shortcuts carry."""
+    from keras_resnet import figures, inspect
+
+    drawn_together(inspect.block_gradients, figures.draw_gradients, **given)
+
+
+@inspect.command(cls=Command)
+@on_images
+@draws
+@click.option("--count", "counts", type=click.IntRange(1), multiple=True, help="Random blocks to delete; repeatable.")
+def lesion(counts, **given):
+    """Errors without one block, and without several random ones (Veit et al. 2016, figures 3 and 5a)."""
+    from keras_resnet import figures, inspect
+
+    drawn_together(inspect.lesion, figures.draw_lesion, counts=counts or None, **given)
+
+
+@inspect.command(cls=Command)
+@on_images
+@draws
+def paths(**given):
+    """Lengths of the paths, and the gradient by length (Veit et al. 2016, figure 6)."""
+    from keras_resnet import figures, inspect
+
+    drawn_together(inspect.path_gradients, figures.draw_paths, **given)
+
+
+def one_image(image, data, data_dir, split, number):
+    """The file, or the image of that number."""
+    from keras_resnet.data import load_data
+    from keras_resnet.inspect import example
+
+    expect((image is None) != (data is None), "image", "either --image or --data", image and str(image))
+    return image if data is None else example(load_data(data, data_dir=data_dir), number, split)
+
+
+@inspect.command(cls=Command)
+@on_one_image
+@click.option("--class", "target", help="Number or name; the likeliest by default.")
+@click.option("--layer", help="Name of the layer whose maps are taken; by default the last that the head pools.")
+def cam(model, output, target, layer, preprocessing, **given):
+    """Where in an image the model sees a class: Grad-CAM (Selvaraju et al. 2017)."""
+    from keras_resnet import figures, inspect
+
+    network, image = load_model(model), one_image(**given)
+    known = getattr(card(network), "class_names", None)
+    target = int(target) if target and target.isdecimal() and target not in (known or ()) else target
+    found = inspect.grad_cam(network, image, target, layer=layer, preprocessing=preprocessing)
+    name = known[found.class_index] if isinstance(known, tuple) else f"class {found.class_index}"
+    click.echo(f"{label(model)}: {name}, {found}")
+    figures.save(figures.draw_cam(found, f"{label(model)}: {name}"), output)
+
+
+@inspect.command("features", cls=Command)
+@on_one_image
+@click.option("--stage", type=click.IntRange(1), default=1, show_default=True)
+def feature_maps(model, output, stage, preprocessing, **given):
+    """What a stage makes of an image, channel by channel."""
+    from keras_resnet import figures, inspect
+
+    maps = inspect.feature_maps(load_model(model), one_image(**given), stage, preprocessing=preprocessing)
+    click.echo(f"{label(model)}, stage {stage}: {'x'.join(map(str, maps.shape))}")
+    figures.save(figures.draw_features(maps, f"{label(model)}, stage {stage}"), output)
+
+
+@inspect.command(cls=Command)
+@a_model
+@click.option("--size", type=click.IntRange(1), help="Height and width in pixels, of a model that takes any.")
+@figure
+def drawing(model, size, output):
+    """The network's blocks, widths and strides on a page, equal blocks folded into one."""
+    from keras_resnet import figures, inspect
+
+    network = load_model(model)
+    boxes = inspect.drawing(network, None if size is None else (size, size, network.input_shape[-1]))
+    click.echo("\n".join(map(str, boxes)))
+    figures.save(figures.draw_network(boxes, label(model)), output)

@@ -121,11 +121,16 @@ def ends_in_logits(model: keras.Model) -> bool:
     expect(
         len(model.outputs) == 1 and len(model.output_shape) == 2, "model", "one that ends in a classifier", model.name
     )
+    last, made = last_layer(model), (keras.activations.softmax, keras.activations.sigmoid)
+    return not (isinstance(last, layers.Softmax) or getattr(last, "activation", None) in made)
+
+
+def last_layer(model: keras.Model) -> Any:
+    """What makes the model's output, also in a nested one."""
     last = model.outputs[0]._keras_history.operation
     while isinstance(last, keras.Model):
         last = last.outputs[0]._keras_history.operation
-    made = (keras.activations.softmax, keras.activations.sigmoid)
-    return not (isinstance(last, layers.Softmax) or getattr(last, "activation", None) in made)
+    return last
 
 
 def read_image(path: Path, channels: int) -> np.ndarray:

@@ -43,3 +43,19 @@ def replaced_calls(leaves: Iterable[layers.Layer], replacement: Callable) -> Ite
     finally:
         for layer in replaced:
             layer.__dict__.pop("call", None)
+
+
+@contextmanager
+def recorded(leaves: Iterable[layers.Layer]) -> Iterator[dict[layers.Layer, tuple[Any, Any]]]:
+    """While it lasts, fills what it gives: layer -> (what it read, what it made), in the order of the calls."""
+    found: dict[layers.Layer, tuple[Any, Any]] = {}
+
+    def record(layer, call):
+        def call_and_record(*args, **kwargs):
+            found[layer] = args[0] if args else None, call(*args, **kwargs)
+            return found[layer][1]
+
+        return call_and_record
+
+    with replaced_calls(leaves, record):
+        yield found

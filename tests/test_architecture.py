@@ -42,8 +42,12 @@ ROOMS = {  # room: the rooms of ours that it imports, and no others
     "serving": {"card", "checks", "data", "files", "fold", "model", "predict", "runtimes", "tracing"},
     "experiment": {"card", "checks", "complexity", "data", "distribute", "files", "model", "plots", "serving",
                    "training", "zoo"},
-    "cli": {"_version", "card", "checks", "complexity", "data", "experiment", "files", "model", "plots", "predict",
-            "serving", "training", "zoo"},
+    "gates": {"checks", "predict", "tracing"},
+    "drawing": {"checks", "complexity", "tracing"},
+    "inspect": {"card", "checks", "data", "drawing", "gates", "model", "predict", "tracing", "training"},
+    "figures": {"checks", "drawing", "files", "inspect"},
+    "cli": {"_version", "card", "checks", "complexity", "data", "experiment", "figures", "files", "inspect", "model",
+            "plots", "predict", "serving", "training", "zoo"},
     "__main__": {"cli"},
     "__init__": {"_version", "applications", "blocks", "card", "complexity", "config", "densenet", "fold", "fractalnet",
                  "grouped_conv", "model", "predict", "resnet", "weights", "zoo"},
@@ -102,6 +106,13 @@ def test_public_names():
               "names", "portable", "preprocessing", "resnet", "strategy", "train"}  # fmt: skip
     assert set(keras_resnet.__all__) == others | set(applications.__all__)
     assert all(hasattr(keras_resnet, name) for name in keras_resnet.__all__)
+
+
+@pytest.mark.parametrize("room", keras_resnet.ROOMS_LATER)
+def test_rooms_that_load_on_first_use_leave_the_standard_librarys_modules_alone(room):
+    assert getattr(keras_resnet, room).__name__ == f"keras_resnet.{room}"
+    assert room not in keras_resnet.__all__
+    assert inspect.__name__ == "inspect"
 
 
 def test_there_is_a_function_for_every_network():

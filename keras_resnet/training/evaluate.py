@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras_resnet.card import Preprocessing, card
 from keras_resnet.checks import COUNT, expect, expect_known, expect_rule
 from keras_resnet.data import (
+    Source,
     evaluation_batches,
     evaluation_view,
     expect_one_size,
@@ -88,17 +89,9 @@ def evaluate(model: keras.Model, data: Any, split: str = "test", preprocessing: 
         ValueError: Before anything is read, where the source has no such split or other classes, or neither the card
             nor `preprocessing` says how the model reads images.
     """
-    source = load_data(data)
+    source = source_for(model, data, split)
     expect_known("view", TEST_VIEWS, view)
     expect_rule(COUNT, "batch_size", batch_size)
-    splits = [name for name in ("test", "validation", "train") if getattr(source, name) is not None]
-    expect(split in splits, "split", f"one of {splits}, which {source.name} has", split)
-    classes, channels = model.output_shape[-1], model.input_shape[-1]
-    expect(source.classes == classes, "data", f"a source of the model's {classes} classes", source.classes)
-    expect(source.shape[-1] == channels, "data", f"images of the model's {channels} channels", source.shape)
-    names, numbers = getattr(card(model), "class_names", None), tuple(map(str, range(classes)))
-    agree = not isinstance(names, tuple) or source.class_names in (names, numbers) or names == numbers
-    expect(agree, "data", f"the model's classes, {names}", source.class_names)
     row, logits, examples = preprocessing_row(model, preprocessing), ends_in_logits(model), getattr(source, split)
     read, seen, single = TEST_VIEWS[view]
     square = row.crop and row.crop[0] == row.crop[1] and row.crop != row.resize
@@ -113,10 +106,27 @@ def evaluate(model: keras.Model, data: Any, split: str = "test", preprocessing: 
     if not single:
         expect_one_size(examples, read(row))
     batches = evaluation_batches(
-        examples, classes, 1 if single else batch_size, view=evaluation_view(examples, read(row), channels)
+        examples,
+        source.classes,
+        1 if single else batch_size,
+        view=evaluation_view(examples, read(row), source.shape[-1]),
     )
     scores = [np.mean([probabilities(batch) for batch in seen(images, row.crop)], 0) for images, _ in batches]
     return evaluation(np.concatenate(scores), examples.labels, source.class_names)
+
+
+def source_for(model: keras.Model, data: Any, split: str) -> Source:
+    """The data, with such a split, of the model's classes and channels."""
+    source = load_data(data)
+    splits = [name for name in ("test", "validation", "train") if getattr(source, name) is not None]
+    expect(split in splits, "split", f"one of {splits}, which {source.name} has", split)
+    classes, channels = model.output_shape[-1], model.input_shape[-1]
+    expect(source.classes == classes, "data", f"a source of the model's {classes} classes", source.classes)
+    expect(source.shape[-1] == channels, "data", f"images of the model's {channels} channels", source.shape)
+    names, numbers = getattr(card(model), "class_names", None), tuple(map(str, range(classes)))
+    agree = not isinstance(names, tuple) or source.class_names in (names, numbers) or names == numbers
+    expect(agree, "data", f"the model's classes, {names}", source.class_names)
+    return source
 
 
 def evaluation(scores: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]) -> Evaluation:
