@@ -50,10 +50,12 @@ __all__ = [
 __all__ += applications.__all__
 
 LATER = {  # needs TensorFlow, and is loaded on first use
+    "HyperResNet": "tuning",
     "RECIPES": "training",
     "Recipe": "training",
     "evaluate": "training",
     "load_data": "data",
+    "search": "tuning",
     "strategy": "distribute",
     "train": "training",
 }

@@ -41,8 +41,12 @@ ROOMS = {  # room: the rooms of ours that it imports, and no others
     "export": {"card", "files", "predict", "served"},
     "experiment": {"card", "checks", "complexity", "data", "distribute", "export", "files", "model", "plots",
                    "training", "zoo"},
+    "spaces": {"blocks", "checks", "config", "densenet", "fractalnet", "training", "zoo"},
+    "oracles": {"files"},
+    "tuning": {"card", "checks", "complexity", "data", "distribute", "experiment", "files", "oracles", "plots",
+               "spaces", "training", "zoo"},
     "cli": {"_version", "card", "checks", "complexity", "data", "experiment", "files", "model", "plots", "predict",
-            "training", "zoo"},
+            "training", "tuning", "zoo"},
     "__main__": {"cli"},
     "__init__": {"_version", "applications", "blocks", "card", "complexity", "config", "densenet", "fractalnet",
                  "grouped_conv", "model", "predict", "resnet", "weights", "zoo"},
@@ -95,10 +99,10 @@ def test_importing_costs_no_more_than_importing_keras():
 
 def test_public_names():
     others = {"NETWORKS", "ORDERS", "PREPROCESSINGS", "SHORTCUTS", "STEMS", "Card", "Complexity", "DenseNetConfig",
-              "FractalNetConfig", "GroupedConv2D", "Preprocessing", "RECIPES", "Recipe", "ResNetConfig", "__version__",
+              "FractalNetConfig", "GroupedConv2D", "HyperResNet", "Preprocessing", "RECIPES", "Recipe", "ResNetConfig", "__version__",
               "build", "card", "complexity", "decode_predictions", "densenet", "evaluate", "features", "fractalnet",
               "freeze", "load_data", "load_model", "load_weights", "names", "portable", "preprocessing", "resnet",
-              "strategy", "train"}  # fmt: skip
+              "search", "strategy", "train"}  # fmt: skip
     assert set(keras_resnet.__all__) == others | set(applications.__all__)
     assert all(hasattr(keras_resnet, name) for name in keras_resnet.__all__)
 
