@@ -98,6 +98,7 @@ def cardinality(hp, config: Config, recipe: Recipe) -> Drawn:
         stages = tuple(tuple(4 * filters for filters in stage) for stage in row.stages)
         row = replace(row, branch="bottleneck", inner=1 / 4, stages=stages)
     fitting = {groups: found for groups in CARDINALITIES if (found := at_cost(row, groups))}
+    expect(len(fitting) > 1, "network", "one whose widths are multiples of each other in this space", row.stages)
     return fitting[hp.Choice("cardinality", list(fitting), default=min(fitting))], recipe
 
 

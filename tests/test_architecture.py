@@ -99,10 +99,10 @@ def test_importing_costs_no_more_than_importing_keras():
 
 def test_public_names():
     others = {"NETWORKS", "ORDERS", "PREPROCESSINGS", "SHORTCUTS", "STEMS", "Card", "Complexity", "DenseNetConfig",
-              "FractalNetConfig", "GroupedConv2D", "HyperResNet", "Preprocessing", "RECIPES", "Recipe", "ResNetConfig", "__version__",
-              "build", "card", "complexity", "decode_predictions", "densenet", "evaluate", "features", "fractalnet",
-              "freeze", "load_data", "load_model", "load_weights", "names", "portable", "preprocessing", "resnet",
-              "search", "strategy", "train"}  # fmt: skip
+              "FractalNetConfig", "GroupedConv2D", "HyperResNet", "Preprocessing", "RECIPES", "Recipe", "ResNetConfig",
+              "__version__", "build", "card", "complexity", "decode_predictions", "densenet", "evaluate", "features",
+              "fractalnet", "freeze", "load_data", "load_model", "load_weights", "names", "portable", "preprocessing",
+              "resnet", "search", "strategy", "train"}  # fmt: skip
     assert set(keras_resnet.__all__) == others | set(applications.__all__)
     assert all(hasattr(keras_resnet, name) for name in keras_resnet.__all__)
 
