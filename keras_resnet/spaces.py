@@ -127,10 +127,11 @@ def regularization(hp, config: Config, recipe: Recipe) -> Drawn:
 
 def optimizer(hp, config: Config, recipe: Recipe) -> Drawn:
     """Learning rate, weight decay, momentum, Nesterov."""
+    decay = min(max(recipe.weight_decay, 1e-5), 1e-2)
     return config, replace(
         recipe,
         lr=short(hp.Float("lr", recipe.lr / 10, recipe.lr * 10, sampling="log", default=recipe.lr)),
-        weight_decay=short(hp.Float("weight_decay", 1e-5, 1e-2, sampling="log", default=1e-4)),
+        weight_decay=short(hp.Float("weight_decay", 1e-5, 1e-2, sampling="log", default=decay)),
         momentum=short(hp.Choice("momentum", [0.8, 0.9, 0.95], default=0.9)),
         nesterov=hp.Boolean("nesterov", default=recipe.nesterov),
     )

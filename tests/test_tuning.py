@@ -119,7 +119,7 @@ class TestTheFront:
 
 def widths(hp):
     """48 networks, of which the wide ones are over the budget of `quick`."""
-    width, stem = hp.Int("width", 4, 64, step=4, default=8), hp.Choice("stem", ["cifar", "deep", "imagenet"])
+    width, stem = hp.Int("width", 4, 64, step=4, default=64), hp.Choice("stem", ["cifar", "deep", "imagenet"])
     return ResNetConfig(stages=((width,),), stem_filters=4, stem=stem), RECIPE
 
 
@@ -348,12 +348,20 @@ class TestTrials:
         assert (len(hypermodel.source.train), len(hypermodel.source.validation)) == (115, 13)
         assert hypermodel.base.validation == 0.1
 
-    def test_early_stopping_ends_a_trial(self, few, tmp_path):
-        hypermodel = HyperResNet(lambda hp: (tiny(hp)[0], replace(RECIPE, epochs=9, lr=1e-9)), few, patience=1)
-        hp = keras_tuner.HyperParameters()
-        hp.Fixed("width", 4)
-        found = hypermodel.fit(hp, hypermodel.build(hp))
-        assert found["epochs"] < 9
+    @pytest.mark.parametrize(("patience", "epochs"), [(None, 15), (4, 4)])
+    def test_stop_early_and_score_the_weights_that_are_delivered(self, few, monkeypatch, patience, epochs):
+        def train(model, source, recipe, folder, *, callbacks, **_):
+            assert [(type(stop).__name__, stop.monitor, stop.patience) for stop in callbacks] == [
+                ("EarlyStopping", "val_loss", epochs)
+            ]
+            return [
+                dict(val_loss=loss, val_accuracy=score, seconds=1.0) for loss, score in ((3, 0), (1, 0.5), (2, 0.9))
+            ]
+
+        monkeypatch.setattr(tuning, "train", train)
+        hypermodel = HyperResNet(lambda hp: (tiny(hp)[0], RECIPE), few, patience=patience)
+        found = hypermodel.trained(None, hypermodel.run(*hypermodel.draw(keras_tuner.HyperParameters())), None)
+        assert found == {"val_accuracy": 0.5, "val_loss": 1, "epochs": 3, "seconds": 3.0}
 
     @pytest.mark.slow
     def test_run_under_keras_tuners_own_tuners(self, few, tmp_path):
