@@ -144,6 +144,7 @@ class HyperResNet(keras_tuner.HyperModel):
         return replace(self.base, network=network, config=changed, recipe=name, changes=changes)
 
     def network(self, run: Run) -> keras.Model:
+        gc.collect()  # the last trial's: models are cycles, and their memory is not Python's to see
         return build(run, recipe_for(run, self.source), self.source, self.devices)
 
     def build(self, hp) -> keras.Model:
@@ -249,7 +250,6 @@ class Trials(BaseTuner):
             raise keras_tuner.errors.FailedTrialError(record["reason"]) from error
         finally:
             write(folder / RECORD, record)
-            gc.collect()  # models are cycles, and their memory is not Python's to see
             self.say(line(record))
 
     def scored(self, hp, folder: Path, record: dict[str, Any]) -> dict[str, float]:
