@@ -104,7 +104,7 @@ class HyperResNet(keras_tuner.HyperModel):
             expect_known("network", zoo.NETWORKS, network)
         self.devices = distribute.strategy(strategy)
         expect(distribute.workers(self.devices)[1] == 1, "strategy", "the devices of one machine", strategy)
-        self.space = space if isinstance(space, str) else space.__name__
+        self.space = space if isinstance(space, str) else getattr(space, "__name__", type(space).__name__)
         self.budget = {cost: given[name] for cost, name in BUDGETS.items() if given[name] is not None}
         self.patience = patience
         self.data = load_data(data, data_dir=data_dir, on_error=on_error)
