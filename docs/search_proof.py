@@ -19,7 +19,7 @@ import keras
 from keras_resnet import NETWORKS, RECIPES, ResNetConfig, complexity, evaluate, load_data, resnet, search, train
 from keras_resnet.cli import Amount
 from keras_resnet.data.sources import held_out
-from keras_resnet.tuning import write
+from keras_resnet.files import write_json
 
 BASE = NETWORKS["resnet20"]
 DEEPEST, SCALES = 100, 64  # blocks a stage, and widths a step of 1/16, up to which the baselines are looked for
@@ -89,7 +89,7 @@ def main(folder, data, data_dir, images, epochs, trials, max_macs, validation, t
             key = f"{name}, seed {seed}"
             if key not in done:
                 done[key] = trained(config, source, shortened, seed, folder / key.replace(", ", "-").replace(" ", "_"))
-                write(results, done)
+                write_json(results, done)
     accuracies = {name: [done[f"{name}, seed {seed}"] for seed in range(seeds)] for name in networks}
     head = [f"| network | blocks x width | parameters | multiply-adds | test accuracy (%), {seeds} seeds |",
             "| --- | --- | ---: | ---: | ---: |"]  # fmt: skip

@@ -270,12 +270,12 @@ class Amount(click.ParamType):
         text = str(value)
         digits, factor = (text[:-1], SUFFIXES[text[-1]]) if text[-1:] in SUFFIXES else (text, 1)
         try:
-            return float(digits) * factor
-        except ValueError:
+            return round(float(digits) * factor)
+        except (OverflowError, ValueError):
             self.fail(f"{value!r} is not a number such as 500k or 5M", param, ctx)
 
 
-SUFFIXES = {"k": 1e3, "M": 1e6, "G": 1e9}
+SUFFIXES = {"k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
 
 
 @main.command(cls=Command)

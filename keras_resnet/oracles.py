@@ -1,16 +1,14 @@
 """keras-tuner's oracles, under a budget: what is over it does not count, and every file can be resumed from."""
 
-import json
 import warnings
 from functools import cmp_to_key
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
 
 import keras_tuner
 from keras_tuner import oracles
 
-from keras_resnet.files import replaced
+from keras_resnet.files import write_json
 
 SCORE = "val_accuracy"
 INFEASIBLE_IN_A_ROW = 1000  # draws over the budget, after which a search gives up
@@ -62,10 +60,10 @@ class Budgeted(keras_tuner.Oracle):
         super().end_trial(trial)
 
     def save(self):
-        write(Path(self._get_oracle_fname()), self.get_state())
+        write_json(Path(self._get_oracle_fname()), self.get_state())
 
     def _save_trial(self, trial):
-        write(Path(self._get_trial_dir(trial.trial_id)) / "trial.json", trial.get_state())
+        write_json(Path(self._get_trial_dir(trial.trial_id)) / "trial.json", trial.get_state())
 
     def reload(self):
         super().reload()
@@ -119,9 +117,3 @@ class Grid(Budgeted, oracles.GridSearchOracle):
 
 
 TUNERS: dict[str, type] = {"random": Random, "bayesian": Bayesian, "hyperband": Hyperband, "grid": Grid}
-
-
-def write(path: Path, record: Any) -> None:
-    """As JSON, whole or not at all."""
-    with replaced(path) as partial:
-        partial.write_text(json.dumps(record, indent=1) + "\n")

@@ -1,6 +1,5 @@
 """Search over networks' rows and recipes with keras-tuner, under budgets that hold for every trial."""
 
-import csv
 import gc
 import json
 import os
@@ -9,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,19 +23,18 @@ from keras_resnet.checks import COUNT, FLAG, POSITIVE, Rule, expect, expect_know
 from keras_resnet.complexity import complexity
 from keras_resnet.data import load_data
 from keras_resnet.experiment import Run, build, experiment, recipe_for
-from keras_resnet.files import completed, replaced
-from keras_resnet.oracles import SCORE, TUNERS, write
-from keras_resnet.plots import plot_front
+from keras_resnet.files import completed, write_json
+from keras_resnet.oracles import SCORE, TUNERS
 from keras_resnet.spaces import SPACES, Drawn
 from keras_resnet.training import RECIPES, Recipe, check_fit, recipe_of, train
 from keras_resnet.training.recipes import optional
+from keras_resnet.trials import BUDGETS, RECORD, Record, described, front, line, records, shown, write_front
 
 HELD_OUT = 0.1  # share of the training images that score the trials, where the data have no validation split
 WARMUPS, REPETITIONS = 3, 20  # forward passes of one image, before and while they are timed
-RECORD = "record.json"
+STATUSES = {"COMPLETED": "COMPLETED", "FAILED": "FAILED", "INFEASIBLE": "INVALID"}  # keras-tuner's
 IS_SPACE = Rule(lambda space: callable(space) or (isinstance(space, str) and space in SPACES),
                 f"one of {', '.join(map(repr, SPACES))}, or a function from hp to (config, recipe)")  # fmt: skip
-BUDGETS = {"params": "max_params", "macs": "max_macs", "latency_ms": "max_latency_ms"}
 _RULES: dict[str, Rule] = {
     **dict.fromkeys(BUDGETS.values(), optional(POSITIVE)),
     "patience": optional(COUNT),
@@ -207,10 +204,6 @@ def plain(record: Any) -> Any:
     return json.loads(json.dumps(record))
 
 
-def shown(number: float) -> str:
-    return f"{number:,}" if number == int(number) else f"{number:,.3g}"
-
-
 def latency_ms(model: keras.Model) -> float:
     """Of one image through the compiled network on this machine, the median."""
     images = tf.zeros((1, *model.input_shape[1:]))
@@ -235,24 +228,30 @@ class Trials(BaseTuner):
     def save(self):
         if not self._is_worker():
             self.oracle.save()
-        write(Path(self._get_tuner_fname()), self.get_state())
+        write_json(Path(self._get_tuner_fname()), self.get_state())
 
-    def run_trial(self, trial):
-        folder, values = Path(self.get_trial_dir(trial.trial_id)), dict(trial.hyperparameters.values)
-        record = {"trial": trial.trial_id, "status": "RUNNING", "values": values}
+    def _try_run_and_update_trial(self, trial, *_, **__):
+        """As keras-tuner's, without the traceback that it prints of every draw over the budget."""
+        record = self.recorded(trial.trial_id, trial.hyperparameters)
+        if record["status"] == "COMPLETED":
+            self.oracle.update_trial(trial.trial_id, {SCORE: record["score"]})
+        trial.status, trial.message = STATUSES[record["status"]], record.get("reason")
+
+    def recorded(self, trial: str, hp) -> Record:
+        """The trial's record, also in its folder."""
+        folder, record = Path(self.get_trial_dir(trial)), {"trial": trial, "status": "RUNNING", "values": {**hp.values}}
         try:
-            return self.scored(trial.hyperparameters, folder, record)
+            self.scored(hp, folder, record)
         except Infeasible as error:
             record.update(status="INFEASIBLE", reason=str(error))
-            raise
         except Exception as error:
             record.update(status="FAILED", reason=f"{type(error).__name__}: {error}")
-            raise keras_tuner.errors.FailedTrialError(record["reason"]) from error
         finally:
-            write(folder / RECORD, record)
-            self.say(line(record))
+            write_json(folder / RECORD, record)
+        self.say(line(record))
+        return record
 
-    def scored(self, hp, folder: Path, record: dict[str, Any]) -> dict[str, float]:
+    def scored(self, hp, folder: Path, record: Record) -> None:
         config, recipe = self.ours.draw(hp)
         epochs = hp.values.get("tuner/epochs", recipe.epochs)  # Hyperband's
         run = self.ours.run(config, replace(recipe, epochs=epochs))
@@ -262,10 +261,9 @@ class Trials(BaseTuner):
         record.update(self.known_costs(record) or self.ours.costs(model))
         if excess := self.ours.excess(record):
             raise Infeasible(excess)
-        write(folder / RECORD, record)
+        write_json(folder / RECORD, record)
         found = self.ours.trained(model, run, folder / "run")
         record.update(status="COMPLETED", score=found[SCORE], epochs=found["epochs"], seconds=found["seconds"])
-        return {SCORE: found[SCORE]}
 
     def known_costs(self, record: Mapping[str, Any]) -> dict[str, float]:
         """Of the same network in another trial, or before a kill: what was within the budget stays within."""
@@ -273,43 +271,14 @@ class Trials(BaseTuner):
         return next(({cost: known[cost] for cost in BUDGETS} for known in same if "latency_ms" in known), {})
 
 
-def records(folder: Path) -> list[dict[str, Any]]:
-    """Of all trials, in their order."""
-    found = [json.loads(path.read_text()) for path in folder.glob(f"trial_*/{RECORD}")]
-    return sorted(found, key=lambda record: int(record["trial"]))
-
-
-def line(record: Mapping[str, Any]) -> str:
-    if record["status"] != "COMPLETED":
-        return f"trial {record['trial']}: {record['status']} {record.get('reason', '')}"
-    return (f"trial {record['trial']}: {record['score']:.2%}, {described(record)}, {record['epochs']} epochs in "
-            f"{record['seconds']:.0f} s")  # fmt: skip
-
-
-def described(record: Mapping[str, Any]) -> str:
-    names = {"params": "params", "macs": "MACs", "latency_ms": "ms"}
-    return ", ".join(f"{shown(record[cost])} {name}" for cost, name in names.items() if cost in record)
-
-
-def front(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those that no other trial equals or beats in score, params, MACs and latency, and beats in one."""
-    points = {record["trial"]: (-record["score"], *(record[cost] for cost in BUDGETS)) for record in trials}
-
-    def dominated(point) -> bool:
-        return any(all(a <= b for a, b in zip(other, point, strict=True)) and other != point
-                   for other in points.values())  # fmt: skip
-
-    return [record for record in trials if not dominated(points[record["trial"]])]
-
-
 @dataclass(frozen=True)
 class Search:
     """What a search found. Records are dicts as in `trials.json`."""
 
     folder: Path
-    trials: list[dict[str, Any]]  # in the order in which they were drawn
-    front: list[dict[str, Any]]  # the Pareto front, the best first
-    best: dict[str, Any]
+    trials: list[Record]  # in the order in which they were drawn
+    front: list[Record]  # the Pareto front, the best first
+    best: Record
     card: Card  # of the best, as exported; its metrics are those of the test
 
 
@@ -366,7 +335,7 @@ def search(space: str | Callable[[Any], tuple[Any, Any]], data: Any, folder: str
         expect(asked == before, "resume", f"the search that is in {folder}, of {before}", asked)
     folder.mkdir(parents=True, exist_ok=True)
     if not worker:
-        write(folder / "search.json", asked)
+        write_json(folder / "search.json", asked)
     epochs = asked["first"][1]["epochs"]
     oracle = TUNERS[tuner](trials, epochs, seed=hypermodel.base.seed % 2**31 + 1)  # keras-tuner takes 0 for none
     runner = Trials(hypermodel, oracle, folder, say)
@@ -388,7 +357,7 @@ def concluded(hypermodel: HyperResNet, oracle: Any, folder: Path, retrain: bool,
     trials = records(folder / "trials")
     trained = sorted((record for record in trials if record["status"] == "COMPLETED"),
                      key=lambda record: (-record["score"], record["macs"]))  # fmt: skip
-    write(folder / "trials.json", trials)
+    write_json(folder / "trials.json", trials)
     best = front(trained)
     write_front(folder, trained, best, f"{hypermodel.space} on {hypermodel.source.name}", say)
     if not trained or oracle.gave_up:
@@ -398,19 +367,7 @@ def concluded(hypermodel: HyperResNet, oracle: Any, folder: Path, retrain: bool,
     return Search(folder, trials, best, trained[0], exported(hypermodel, folder, trained[0], retrain, say))
 
 
-def write_front(folder: Path, trained: list, best: list, title: str, say) -> None:
-    columns = {"trial": "trial", "accuracy": "score", **{cost: cost for cost in BUDGETS}}
-    with replaced(folder / "pareto.csv") as path, open(path, "w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(columns)
-        rows.writerows([record[key] for key in columns.values()] for record in best)
-    if not find_spec("matplotlib"):
-        say("No pareto.png: it needs matplotlib, as in keras-resnet-zoo[plots].")
-    elif trained:
-        plot_front(trained, best, folder / "pareto.png", title)
-
-
-def reasons(hypermodel: HyperResNet, trials: list[dict[str, Any]], in_a_row: int) -> str:
+def reasons(hypermodel: HyperResNet, trials: list[Record], in_a_row: int) -> str:
     """Why there is nothing, or no more."""
     budget = ", ".join(f"{BUDGETS[cost]}={shown(most)}" for cost, most in hypermodel.budget.items())
     count = {status: [r for r in trials if r["status"] == status] for status in ("COMPLETED", "FAILED", "INFEASIBLE")}

@@ -17,11 +17,12 @@ import pytest
 from click.testing import CliRunner
 
 import keras_resnet
-from keras_resnet import NETWORKS, RECIPES, ResNetConfig, complexity, oracles, tuning
+from keras_resnet import NETWORKS, RECIPES, ResNetConfig, complexity, oracles, trials, tuning
 from keras_resnet.cli import main
 from keras_resnet.data import digits
 from keras_resnet.spaces import RESIZED, SPACES
-from keras_resnet.tuning import HyperResNet, SearchError, front, search
+from keras_resnet.trials import front
+from keras_resnet.tuning import HyperResNet, SearchError, search
 
 pytestmark = [  # of keras-tuner 1.4.8
     pytest.mark.filterwarnings("ignore:currentThread:DeprecationWarning"),
@@ -142,7 +143,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(HyperResNet, "costs", costs)
     monkeypatch.setattr(HyperResNet, "trained", train)
     monkeypatch.setattr(tuning, "exported", lambda *arguments: None)
-    monkeypatch.setattr(tuning, "plot_front", lambda *arguments: None)
+    monkeypatch.setattr(trials, "plot_front", lambda *arguments: None)
     return trained
 
 
