@@ -53,7 +53,7 @@ def plot_front(trials: list[dict], front: list[dict], path: Path, title: str) ->
     for axes, (cost, label) in zip(figure.subplots(1, 3, sharey=True), costs.items(), strict=True):
         for rows, style in ((trials, {"color": "0.7"}), (front, {"color": "C0", "label": "Pareto front"})):
             axes.plot([row[cost] for row in rows], [100 * row["score"] for row in rows], "o", **style)
-        axes.set(xlabel=label, xscale="log")
+        axes.set(xlabel=label, xlim=(0, None))
         axes.grid(alpha=0.3)
     axes.legend()
     figure.supylabel("validation accuracy (%)")
