@@ -327,6 +327,8 @@ def search(space: str | Callable[[Any], tuple[Any, Any]], data: Any, folder: str
     worker, several = place()
     expect(resume or not several, "resume", "True with several workers, which share one folder", resume)
     expect(resume or not folder.exists(), "folder", "a path where nothing exists yet, or resume=True", str(folder))
+    there = {path.name for path in folder.glob("[!.]*")}  # of workers that came before the chief, "trials" is
+    expect("search.json" in there or there <= {"trials"}, "folder", "the folder of a search", str(folder))
     hypermodel = HyperResNet(space, data, **options)
     hypermodel.check()
     asked = {**hypermodel.asked, "tuner": tuner}

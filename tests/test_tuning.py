@@ -256,6 +256,12 @@ class TestSearch:
         search(widths, "digits", tmp_path / "s", trials=3, resume=True, say=lambda _: None)
         assert len(quick) == 3
 
+    def test_leaves_a_folder_alone_that_is_not_a_searchs(self, tmp_path):
+        (tmp_path / "thesis.tex").touch()
+        with pytest.raises(ValueError, match="`folder`"):
+            search("width_depth", "digits", tmp_path, resume=True)
+        assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
     def test_what_a_recipe_sets_of_the_network_is_in_the_row(self, quick):
         hypermodel = HyperResNet("optimizer", "digits", network="wide_resnet16_4", recipe="wrn_dropout")
         config, recipe = hypermodel.draw(keras_tuner.HyperParameters())
