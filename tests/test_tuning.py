@@ -423,14 +423,14 @@ class TestTheCommandSearch:
             port = str(free.getsockname()[1])
         shared = dict(KERASTUNER_ORACLE_IP="127.0.0.1", KERASTUNER_ORACLE_PORT=port)
         processes = {
-            name: subprocess.Popen([*COMMAND, "--trials", "4", "--resume", "--space", "regularization"], cwd=tmp_path,
+            name: subprocess.Popen([*COMMAND, "--trials", "4", "--resume", "--max-macs", "400k"], cwd=tmp_path,
                                    env=environment(KERASTUNER_TUNER_ID=name, **shared), text=True,
                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
             for name in ("chief", "worker0", "worker1")
         }  # fmt: skip
         said = {name: process.communicate(timeout=900)[0] for name, process in processes.items()}
         assert all(process.returncode == 0 for process in processes.values()), said
-        folder = tmp_path / "searches" / "regularization-digits"
+        folder = tmp_path / "searches" / "width_depth-digits"
         records = json.loads((folder / "trials.json").read_text())
         assert sum(known["status"] == "COMPLETED" for known in records) == 4
         assert all("%" in said[worker] for worker in ("worker0", "worker1"))
