@@ -52,11 +52,13 @@ __all__ = [
 __all__ += applications.__all__
 
 LATER = {  # needs TensorFlow, and is loaded on first use
+    "HyperResNet": "tuning",
     "RECIPES": "training",
     "Recipe": "training",
     "evaluate": "training",
     "export": "serving",
     "load_data": "data",
+    "search": "tuning",
     "strategy": "distribute",
     "train": "training",
 }

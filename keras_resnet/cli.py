@@ -1,4 +1,4 @@
-"""The command `keras-resnet`: list, summary, train, evaluate, check, convert, export, predict, inspect."""
+"""The command `keras-resnet`: list, summary, train, evaluate, check, search, convert, export, predict, inspect."""
 
 import json
 from ast import literal_eval
@@ -260,6 +260,64 @@ def check(ctx, data, data_dir):
     report = check(load_data(data, data_dir=data_dir, on_error="ignore"))
     click.echo(report)
     ctx.exit(1 if report.unreadable else 0)
+
+
+class Amount(click.ParamType):
+    """A number, or one with k, M or G behind it."""
+
+    name = "NUMBER[k|M|G]"
+
+    def convert(self, value, param, ctx):
+        text = str(value)
+        digits, factor = (text[:-1], SUFFIXES[text[-1]]) if text[-1:] in SUFFIXES else (text, 1)
+        try:
+            return round(float(digits) * factor)
+        except (OverflowError, ValueError):
+            self.fail(f"{value!r} is not a number such as 500k or 5M", param, ctx)
+
+
+SUFFIXES = {"k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
+
+
+@main.command(cls=Command)
+@click.option("--data", default="digits", show_default=True, help=DATA)
+@data_dir
+@on_error
+@click.option("--validation", type=Number(), help="Share or number of training images held out to score the trials.")
+@click.option("--space", default="width_depth", show_default=True,
+              help="width_depth, shortcut_order, cardinality, regularization or optimizer.")  # fmt: skip
+@click.option("--network", help="The row that the space changes; resnet20 by default.")
+@click.option("--max-params", type=Amount(), help="Most parameters of a network.")
+@click.option("--max-macs", type=Amount(), help="Most multiply-adds for one image.")
+@click.option("--max-latency-ms", type=float, help="Most milliseconds for one image, on this machine.")
+@click.option("--trials", type=int, default=10, show_default=True, help="Networks to train.")
+@click.option("--tuner", type=click.Choice(["random", "bayesian", "hyperband", "grid"]), default="random",
+              show_default=True)  # fmt: skip
+@click.option("--patience", type=int, help="Epochs without a lower validation loss that end a trial; by default half.")
+@click.option("--recipe", help="One of keras_resnet.RECIPES, such as fast; by the data where none is given.")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE ...", help="Fields of the recipe: epochs=20 lr=0.1")
+@click.argument("more", nargs=-1, metavar="")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+@click.option("--strategy", type=click.Choice(["auto", "none", "mirrored"]), default="auto", show_default=True,
+              help="Devices that share a trial's batch.")  # fmt: skip
+@click.option("--output", type=click.Path(file_okay=False, path_type=Path),
+              help="The search's folder; by default searches/SPACE-DATA.")  # fmt: skip
+@click.option("--resume", is_flag=True, help="Take up the killed search of the folder, or start it.")
+@click.option("--retrain", is_flag=True, help="Train the best again, with the images held out and all epochs.")
+def search(data, space, more, changes, output, **given):
+    """Train networks of a space within budgets, and export the best.
+
+    Without arguments: ten widths and depths of ResNet-20 on the built-in digits, in minutes.
+    """
+    needs_tensorflow()
+    from keras_resnet.tuning import SearchError, search
+
+    known = settings(click.get_current_context(), None, (*changes, *more))
+    folder = output or Path("searches", f"{space}-{Path(data).name}")
+    try:
+        search(space, data, folder, changes=known, **given)
+    except SearchError as error:
+        raise click.ClickException(str(error)) from error
 
 
 @main.command(cls=ZooCommand)

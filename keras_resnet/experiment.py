@@ -80,7 +80,8 @@ class Run:
         return cls(**{name: record[name] for name in (f.name for f in fields(cls)) if name in record})
 
 
-def experiment(run: Run, output: Path, *, resume: bool = False, say: Callable[[str], None] = print) -> Card | None:
+def experiment(run: Run, output: Path, *, resume: bool = False, say: Callable[[str], None] = print,
+               data: Source | None = None) -> Card | None:  # fmt: skip
     """Trains into a new folder `NETWORK-DATA` under `output`; an earlier run's is never touched.
 
     The folder holds `run.json` (what was asked for, the data's facts, versions), `history.csv`, `curves.png`,
@@ -93,6 +94,7 @@ def experiment(run: Run, output: Path, *, resume: bool = False, say: Callable[[s
         output: Where the run gets its folder.
         resume: Take up the run in `output/NETWORK-DATA` where it was killed; start it where it is not there.
         say: Told what happens.
+        data: Where they are there already, and `run.data` only names them; before anything is held out.
 
     Returns:
         The card; None for a worker that is not the chief, and where the run had ended before.
@@ -101,7 +103,7 @@ def experiment(run: Run, output: Path, *, resume: bool = False, say: Callable[[s
         ValueError: Before anything is trained or written, for unknown names or values out of range.
     """
     strategy = distribute.strategy(run.strategy)
-    source = load_data(run.data, data_dir=run.data_dir, validation=run.validation, on_error=run.on_error)
+    source = load_data(data or run.data, data_dir=run.data_dir, validation=run.validation, on_error=run.on_error)
     recipe = recipe_for(run, source)
     chief = distribute.is_chief(strategy)
     several = distribute.workers(strategy)[1] > 1

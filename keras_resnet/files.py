@@ -1,5 +1,6 @@
 """Nothing of the user's is overwritten or left half written."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -26,6 +27,12 @@ def replaced(path: Path) -> Iterator[Path]:
         partial = Path(folder) / path.name
         yield partial
         os.replace(partial, path)
+
+
+def write_json(path: Path, record: object) -> None:
+    """Whole or not at all."""
+    with replaced(path) as partial:
+        partial.write_text(json.dumps(record, indent=1) + "\n")
 
 
 @contextmanager

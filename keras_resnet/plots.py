@@ -42,3 +42,21 @@ def plot_confusion(confusion: np.ndarray, class_names: tuple[str, ...], path: Pa
         axes.set_yticks(ticks, class_names)
     with replaced(path) as partial:
         figure.savefig(partial, format="png", dpi=120)
+
+
+def plot_front(trials: list[dict], front: list[dict], path: Path, title: str) -> None:
+    """The validation accuracy of a search's trials against each cost, the Pareto front in colour, as a PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 3.5), layout="constrained")
+    costs = {"params": "parameters", "macs": "multiply-adds", "latency_ms": "milliseconds an image"}
+    for axes, (cost, label) in zip(figure.subplots(1, 3, sharey=True), costs.items(), strict=True):
+        for rows, style in ((trials, {"color": "0.7"}), (front, {"color": "C0", "label": "Pareto front"})):
+            axes.plot([row[cost] for row in rows], [100 * row["score"] for row in rows], "o", **style)
+        axes.set(xlabel=label, xlim=(0, None))
+        axes.grid(alpha=0.3)
+    axes.legend()
+    figure.supylabel("validation accuracy (%)")
+    figure.suptitle(title)
+    with replaced(path) as partial:
+        figure.savefig(partial, format="png", dpi=120)
