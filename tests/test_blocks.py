@@ -201,6 +201,7 @@ def scale(logits):
     return max(1, np.abs(logits).max())
 
 
+@pytest.mark.slow
 def test_keras_loads_portable_models_without_this_package(tmp_path, monkeypatch):
     np.save(tmp_path / "images.npy", images())
     expected = {}

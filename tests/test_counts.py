@@ -16,7 +16,8 @@ from keras_resnet.config import plan
 
 HERE = Path(__file__).parent
 PUBLISHED = list(csv.DictReader((HERE / "published_models.csv").read_text().splitlines()))
-SLOW = ("1202", "1001", "resnetrs350", "resnetrs420", "multiresnet200", "multiresnet398", "densenetbc190")  # over 5 s
+SLOW = ("1202", "1001", "resnetrs270", "resnetrs350", "resnetrs420", "multiresnet200", "multiresnet398",
+        "densenetbc190")  # fmt: skip
 
 
 def by_speed(name, *values):
@@ -159,6 +160,7 @@ def pyramid_terms(name):
     return params, macs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BY_WIDTHS)
 def test_pyramids_cost_as_their_widths(name):
     terms, costs = zip(*((pyramid_terms(other), trunk_costs(other)) for other in PYRAMIDS), strict=True)

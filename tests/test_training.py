@@ -490,7 +490,11 @@ class TestResume:
     @pytest.mark.parametrize(
         ("name", "moments"),
         [
-            ("plateau", [("on_train_batch_end", 0, 3), ("on_train_batch_end", 3, 20), ("on_epoch_end", 4, None)]),
+            pytest.param(
+                "plateau",
+                [("on_train_batch_end", 0, 3), ("on_train_batch_end", 3, 20), ("on_epoch_end", 4, None)],
+                marks=pytest.mark.slow,
+            ),
             ("plateau", [("while writing", 2)]),
             pytest.param("ema", [("on_train_batch_end", 1, 2), ("on_epoch_end", 3, None)], marks=pytest.mark.slow),
         ],
