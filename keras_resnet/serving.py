@@ -230,7 +230,6 @@ def write_saved_model(job: Job, path: Path) -> None:
     if channels in DECODED:
         archive.add_endpoint("serving_bytes", from_files, [tf.TensorSpec((None,), tf.string, name="images")])
     if extractor := before_classifier(job.network):
-        archive.track(extractor)
         archive.add_endpoint(
             "features", lambda images: {"features": extractor(prepare(images), training=False)}, [pixels]
         )
