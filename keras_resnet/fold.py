@@ -10,7 +10,7 @@ from keras import layers
 
 from keras_resnet.card import attach, card
 from keras_resnet.checks import expect
-from keras_resnet.model import one_or_all
+from keras_resnet.model import functional_form
 
 AFFINE = (layers.Conv2D, layers.Dense)  # and what is derived from them
 Arrays = tuple[np.ndarray, np.ndarray]  # kernel and bias, in double precision
@@ -41,9 +41,8 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
     """
     is_graph = isinstance(model, keras.Model) and getattr(model, "outputs", None)
     expect(is_graph, "model", "a functional or built sequential Keras model", model)
-    if isinstance(model, keras.Sequential):  # of which `clone_model` takes no `call_function`
-        model = keras.Model(one_or_all(model.inputs), model.outputs[0], name=model.name)
-    folded, gone = folds(model)
+    graph = functional_form(model)
+    folded, gone = folds(graph)
     copies: dict[layers.Layer, layers.Layer] = {}
 
     def copied(layer):
@@ -54,7 +53,7 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
     def call(layer, *args, **kwargs):
         return args[0] if isinstance(layer, layers.Identity) else layer(*args, **kwargs)
 
-    result = keras.models.clone_model(model, clone_function=copied, call_function=call, recursive=True)
+    result = keras.models.clone_model(graph, clone_function=copied, call_function=call, recursive=True)
     for layer, copy in copies.items():
         if getattr(layer, "weights", None) and layer not in gone:
             copy.set_weights(folded[layer] if layer in folded else layer.get_weights())

@@ -199,6 +199,13 @@ def load_model(path: str | Path) -> keras.Model:
     return model
 
 
+def functional_form(model: keras.Model) -> keras.Model:
+    """Of a sequential model, of which `clone_model` takes no `call_function`, the functional one; any other itself."""
+    if not isinstance(model, keras.Sequential):
+        return model
+    return keras.Model(one_or_all(model.inputs), model.outputs[0], name=model.name)
+
+
 def portable(model: keras.Model) -> keras.Model:
     """An equal model of stock Keras layers only, which loads where this package is not installed.
 
@@ -213,9 +220,7 @@ def portable(model: keras.Model) -> keras.Model:
     def call(layer, *args, **kwargs):
         return layer(args[0]) if isinstance(layer, layers.Average) else layer(*args, **kwargs)
 
-    if isinstance(model, keras.Sequential):  # of which `clone_model` takes no `call_function`
-        model = keras.Model(one_or_all(model.inputs), model.outputs[0], name=model.name)
-    copy = keras.models.clone_model(model, clone_function=stock, call_function=call, recursive=True)
+    copy = keras.models.clone_model(functional_form(model), clone_function=stock, call_function=call, recursive=True)
     copy.set_weights(model.get_weights())
     if known := card(model):
         attach(copy, known)

@@ -221,21 +221,23 @@ def write_saved_model(job: Job, path: Path) -> None:
         shape = tf.TensorSpec(job.shape if job.row.resize else (None, None, channels), tf.float32)
         return answers(tf.map_fn(prepared_file, images, fn_output_signature=shape))
 
-    archive = keras.export.ExportArchive()
-    archive.track(job.network)
     of_any_size = (None, None, None, channels) if job.row.resize or job.row.crop else (None, *job.shape)
     pixels = tf.TensorSpec(of_any_size, tf.uint8, name="images")
-    archive.add_endpoint("serving_default", from_pixels, [pixels])
-    archive.add_endpoint("serving_float", from_pixels, [tf.TensorSpec(of_any_size, tf.float32, name="images")])
+    endpoints = {
+        "serving_default": (from_pixels, pixels),
+        "serving_float": (from_pixels, tf.TensorSpec(of_any_size, tf.float32, name="images")),
+    }
     if channels in DECODED:
-        archive.add_endpoint("serving_bytes", from_files, [tf.TensorSpec((None,), tf.string, name="images")])
+        endpoints["serving_bytes"] = from_files, tf.TensorSpec((None,), tf.string, name="images")
     if extractor := before_classifier(job.network):
-        archive.add_endpoint(
-            "features", lambda images: {"features": extractor(prepare(images), training=False)}, [pixels]
-        )
+        endpoints["features"] = lambda images: {"features": extractor(prepare(images), training=False)}, pixels
+    archive = keras.export.ExportArchive()
+    archive.track(job.network)
+    for signature, (function, images) in endpoints.items():
+        archive.add_endpoint(signature, function, [images])
     archive.write_out(path, verbose=False)
     if find_spec("tensorflow_serving"):
-        write_warmup(path, job.images(digits().test, 1)[0])
+        write_warmup(path, endpoints, job.images(digits().test, 1)[0])
 
 
 def class_labels(model: keras.Model) -> list[str]:
@@ -256,7 +258,7 @@ def before_classifier(network: keras.Model) -> keras.Model | None:
     return keras.Model(network.inputs[0], last.input) if isinstance(last, layers.Dense) else None
 
 
-def write_warmup(path: Path, image: np.ndarray) -> None:
+def write_warmup(path: Path, signatures: Iterable[str], image: np.ndarray) -> None:
     """Requests that TensorFlow Serving runs before it reports the model ready: one of every signature."""
     from tensorflow_serving.apis.model_pb2 import ModelSpec
     from tensorflow_serving.apis.predict_pb2 import PredictRequest
@@ -265,7 +267,6 @@ def write_warmup(path: Path, image: np.ndarray) -> None:
     file = tf.io.encode_png(image[0]).numpy()
     inputs = {"serving_default": image, "features": image, "serving_float": image.astype("float32"),
               "serving_bytes": np.array([file], object)}  # fmt: skip
-    signatures = tf.saved_model.load(path).signatures
     folder = path / "assets.extra"
     folder.mkdir()
     with tf.io.TFRecordWriter(str(folder / "tf_serving_warmup_requests")) as file:
