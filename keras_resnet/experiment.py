@@ -20,7 +20,7 @@ from keras_resnet.card import Card, Preprocessing, attach, versions
 from keras_resnet.checks import expect, expect_known
 from keras_resnet.complexity import complexity
 from keras_resnet.data import Source, evaluation_batches, evaluation_view, load_data
-from keras_resnet.files import completed, new_folder, replaced
+from keras_resnet.files import completed, new_folder, replaced, write_json
 from keras_resnet.model import freeze, load_model, portable
 from keras_resnet.plots import plot_confusion, plot_history
 from keras_resnet.serving import export, run_elsewhere
@@ -282,8 +282,7 @@ def describe(model, run: Run, recipe: Recipe, source: Source, metrics: Mapping[s
 def write_evaluation(folder: Path, found: Evaluation, title: str, say) -> None:
     """`evaluation.json` and, where matplotlib is installed, the two figures."""
     record = {**found.metrics(), "per_class": found.per_class, "confusion": found.confusion.tolist()}
-    with replaced(folder / "evaluation.json") as path:
-        path.write_text(json.dumps(record, indent=2) + "\n")
+    write_json(folder / "evaluation.json", record)
     if not find_spec("matplotlib"):
         say("No curves.png, no confusion.png: they need matplotlib, as in keras-resnet-zoo[plots].")
         return

@@ -32,7 +32,7 @@ def replaced(path: Path) -> Iterator[Path]:
 def write_json(path: Path, record: object) -> None:
     """Whole or not at all."""
     with replaced(path) as partial:
-        partial.write_text(json.dumps(record, indent=1) + "\n")
+        partial.write_text(json.dumps(record, indent=2) + "\n")
 
 
 @contextmanager
