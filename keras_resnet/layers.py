@@ -3,6 +3,7 @@
 import keras
 from keras import layers
 
+from keras_resnet.batch_norm import BatchNormalization
 from keras_resnet.grouped_conv import GroupedConv2D
 
 LONGEST_CHAIN = 750  # layers: Keras walks a graph recursively along first inputs, and Python stops at 1,000 calls
@@ -25,7 +26,7 @@ def identity(x, name, gamma="ones"):
 
 
 def norm(x, name, gamma="ones"):
-    return layers.BatchNormalization(**BATCH_NORM, gamma_initializer=gamma, name=f"{name}_norm")(x)
+    return BatchNormalization(**BATCH_NORM, gamma_initializer=gamma, name=f"{name}_norm")(x)
 
 
 def relu(x, name, gamma="ones"):

@@ -9,10 +9,12 @@ from typing import Any, TypedDict
 import keras
 from keras import layers
 
+from keras_resnet.batch_norm import BatchNormalization
 from keras_resnet.card import Card, attach, card
 from keras_resnet.checks import COUNT, FLAG, Rule, expect, expect_rule, is_integer, one_of
+from keras_resnet.grouped_conv import GroupedConv2D
 from keras_resnet.layers import dropout
-from keras_resnet.tracing import traced
+from keras_resnet.tracing import traced, walk
 from keras_resnet.weights import classes_of, load, read
 
 POOLINGS = {"avg": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}
@@ -187,15 +189,27 @@ def freeze(model: keras.Model, until: str | None) -> keras.Model:
 
 
 def load_model(path: str | Path) -> keras.Model:
-    """As `keras.models.load_model`, which leaves the model's card in the file: this gives it back to the model.
+    """As `keras.models.load_model`, with the model's card, and with our norms and grouped convolutions for Keras'.
+
+    They compute the same, and train faster. `portable` is the way back.
 
     Raises:
         ValueError: Where the path is not that of a `.keras` file.
     """
     expect(str(path).endswith(".keras") and Path(path).is_file(), "path", "a `.keras` file", str(path))
-    known, model = card(path), keras.models.load_model(path)
+    known, model = card(path), with_our_kernels(keras.models.load_model(path))
     if known:
         attach(model, known)
+    return model
+
+
+def with_our_kernels(model: keras.Model) -> keras.Model:
+    """Keras' norms and grouped convolutions become ours, in place: these have no state of their own."""
+    for layer in walk(model):
+        if type(layer) is layers.BatchNormalization:
+            layer.__class__ = BatchNormalization
+        elif type(layer) is layers.Conv2D and layer.groups > 1:
+            layer.__class__ = GroupedConv2D
     return model
 
 
