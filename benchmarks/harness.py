@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 
-LIBRARIES = ("keras-resnet-zoo", "keras", "tensorflow", "torch", "jax", "numpy")
+LIBRARIES = ("keras-resnet-zoo", "keras", "tensorflow", "torch", "torchvision", "onnxruntime", "jax", "numpy")
 
 
 @dataclass(frozen=True)

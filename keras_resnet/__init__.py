@@ -2,6 +2,10 @@
 
 from importlib import import_module
 
+from keras_resnet import environment
+
+environment.prepare()  # before anything imports TensorFlow
+
 from keras_resnet import applications
 from keras_resnet._version import __version__
 from keras_resnet.applications import *  # noqa: F403

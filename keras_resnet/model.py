@@ -9,10 +9,11 @@ from typing import Any, TypedDict
 import keras
 from keras import layers
 
+from keras_resnet import environment
 from keras_resnet.batch_norm import BatchNormalization
 from keras_resnet.card import Card, attach, card
 from keras_resnet.checks import COUNT, FLAG, Rule, expect, expect_rule, is_integer, one_of
-from keras_resnet.grouped_conv import GroupedConv2D
+from keras_resnet.grouped_conv import GroupedConv2D, on_cpu
 from keras_resnet.layers import dropout
 from keras_resnet.tracing import traced, walk
 from keras_resnet.weights import classes_of, load, read
@@ -36,6 +37,7 @@ def functional(trunk, config, *, name, classes=None, input_shape=None, weights=N
                classifier_activation="softmax", input_tensor=None,
                head_pool=layers.GlobalAveragePooling2D) -> keras.Model:  # fmt: skip
     """The model input -> trunk(input, config) -> head, after its arguments are checked."""
+    kernels_hint()
     expect(hasattr(config, "smallest_size"), "config", "a row, such as keras_resnet.NETWORKS['resnet50']", config)
     layout = keras.config.image_data_format()
     expect(layout == "channels_last", "image_data_format", "Keras' own 'channels_last'", layout)
@@ -59,6 +61,11 @@ def functional(trunk, config, *, name, classes=None, input_shape=None, weights=N
     if checkpoint is not None:
         load(model, checkpoint, head=classes in (None, there), adapt=True)
     return model
+
+
+def kernels_hint():
+    if keras.backend.backend() == "tensorflow" and on_cpu():
+        environment.hint()
 
 
 def one_or_all(tensors):
@@ -197,6 +204,7 @@ def load_model(path: str | Path) -> keras.Model:
         ValueError: Where the path is not that of a `.keras` file.
     """
     expect(str(path).endswith(".keras") and Path(path).is_file(), "path", "a `.keras` file", str(path))
+    kernels_hint()
     known, model = card(path), with_our_kernels(keras.models.load_model(path))
     if known:
         attach(model, known)

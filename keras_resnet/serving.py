@@ -4,7 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -201,7 +201,7 @@ def in_float32(model: keras.Model) -> keras.Model:
 
 
 def write_saved_model(job: Job, path: Path) -> None:
-    prepare, channels = preprocessing_of(job.model, job.row), job.channels
+    prepare, channels = preparation(job), job.channels
     labels = tf.constant(class_labels(job.model))
 
     def answers(prepared):
@@ -238,6 +238,19 @@ def write_saved_model(job: Job, path: Path) -> None:
     archive.write_out(path, verbose=False)
     if find_spec("tensorflow_serving"):
         write_warmup(path, endpoints, job.images(digits().test, 1)[0])
+
+
+def preparation(job: Job) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The network's preprocessing, which resizes only images of another size."""
+    size = job.row.resize
+    of_any_size, of_that_size = (preprocessing_of(job.model, replace(job.row, resize=to)) for to in (size, None))
+
+    def prepare(images):
+        has_that_size = tf.reduce_all(tf.shape(images)[1:3] == size)
+        sized = partial(tf.ensure_shape, images, (None, *size, job.channels))
+        return tf.cond(has_that_size, lambda: of_that_size(sized()), lambda: of_any_size(images))
+
+    return prepare if size else of_any_size
 
 
 def class_labels(model: keras.Model) -> list[str]:

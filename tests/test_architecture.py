@@ -16,6 +16,8 @@ ROOT = Path(keras_resnet.__file__).parent
 
 ROOMS = {  # room: the rooms of ours that it imports, and no others
     "_version": set(),
+    "environment": set(),
+    "run": set(),
     "checks": set(),
     "files": {"checks"},
     "config": {"checks"},
@@ -25,7 +27,7 @@ ROOMS = {  # room: the rooms of ours that it imports, and no others
     "blocks": {"layers"},
     "tracing": set(),
     "weights": {"card", "checks", "tracing"},
-    "model": {"batch_norm", "grouped_conv", "card", "checks", "layers", "tracing", "weights"},
+    "model": {"batch_norm", "card", "checks", "environment", "grouped_conv", "layers", "tracing", "weights"},
     "resnet": {"blocks", "config", "layers", "model"},
     "densenet": {"checks", "layers", "model"},
     "fractalnet": {"checks", "layers", "model"},
@@ -55,8 +57,8 @@ ROOMS = {  # room: the rooms of ours that it imports, and no others
     "cli": {"_version", "card", "checks", "complexity", "data", "experiment", "figures", "files", "inspect", "model",
             "plots", "predict", "serving", "training", "tuning", "zoo"},
     "__main__": {"cli"},
-    "__init__": {"_version", "applications", "blocks", "card", "complexity", "config", "densenet", "fold", "fractalnet",
-                 "grouped_conv", "model", "predict", "resnet", "weights", "zoo"},
+    "__init__": {"_version", "applications", "blocks", "card", "complexity", "config", "densenet", "environment",
+                 "fold", "fractalnet", "grouped_conv", "model", "predict", "resnet", "weights", "zoo"},
 }  # fmt: skip
 
 

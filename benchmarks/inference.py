@@ -1,0 +1,103 @@
+"""ResNet-50 on float32 images of 224 x 224, from an exported file, on all cores; random weights."""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from benchmarks.harness import Benchmark, Contender
+
+ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "1"}
+SIZE = 224
+
+
+def images(batch: int):
+    import numpy as np
+
+    return np.random.default_rng(0).uniform(0, 255, (batch, SIZE, SIZE, 3)).astype("float32")
+
+
+def of_ours(form: str, runtime: Callable[[Path, int], Callable], batch: int):
+    """Our export, whose graph ends in probabilities and starts with pixels, which it normalizes."""
+    import keras_resnet
+
+    model = keras_resnet.ResNet50(input_shape=(SIZE, SIZE, 3))
+    with TemporaryDirectory() as folder:
+        return runtime(keras_resnet.export(model, Path(folder) / "model", formats=(form,), preprocessing="unit"), batch)
+
+
+def of_keras(batch: int):
+    import keras
+
+    with TemporaryDirectory() as folder:
+        keras.applications.ResNet50(weights=None).export(folder, verbose=False)
+        return saved_model(Path(folder), batch, signature="serve")
+
+
+def saved_model(folder: Path, batch: int, signature: str = "serving_float"):
+    import tensorflow as tf
+
+    loaded, x = tf.saved_model.load(folder), tf.constant(images(batch))
+    serve = loaded.signatures.get(signature) or getattr(loaded, signature)
+
+    def run():
+        answers = serve(images=x) if signature == "serving_float" else serve(x)
+        return (answers["probabilities"] if isinstance(answers, dict) else answers).numpy()
+
+    return run
+
+
+def litert(folder: Path, batch: int):
+    """One image after the other: our LiteRT files take one."""
+    import tensorflow as tf
+
+    interpreter: Any = tf.lite.Interpreter(str(folder / "model.tflite"), num_threads=os.cpu_count())
+    run, x = interpreter.get_signature_runner(), images(batch)
+    return lambda: [run(images=image[None]) for image in x]
+
+
+def onnxruntime(folder: Path, batch: int):
+    import onnxruntime
+
+    session, x = onnxruntime.InferenceSession(folder / "model.onnx"), images(batch)
+    return lambda: session.run(["probabilities"], {"images": x})
+
+
+def torch(batch: int):
+    import torch
+    import torchvision
+    from torch.fx.experimental.optimization import fuse
+
+    model = fuse(torchvision.models.resnet50().eval()).to(memory_format=torch.channels_last)
+    x = torch.from_numpy(images(batch)).permute(0, 3, 1, 2)  # channels last in memory already
+
+    def run():
+        with torch.inference_mode():
+            return model(x).softmax(1)
+
+    return run
+
+
+def benchmark(batch: int) -> Benchmark:
+    return Benchmark(
+        f"{__doc__} Batch {batch}.",
+        (
+            Contender("keras_resnet.export, SavedModel", partial(of_ours, "saved_model", saved_model, batch), ONEDNN),
+            Contender("keras.applications.ResNet50().export, TensorFlow's defaults", partial(of_keras, batch)),
+            Contender(
+                "keras.applications.ResNet50().export, oneDNN off",
+                partial(of_keras, batch),
+                {"TF_ENABLE_ONEDNN_OPTS": "0"},
+            ),
+            Contender("keras_resnet.export, LiteRT", partial(of_ours, "litert", litert, batch)),
+            Contender("keras_resnet.export, onnxruntime", partial(of_ours, "onnx", onnxruntime, batch)),
+            Contender("torch channels_last, batch norm folded: torchvision resnet50", partial(torch, batch)),
+        ),
+        rounds=21,
+        warmups=5,
+    )
+
+
+BENCHMARKS = {"inference": benchmark(1), "inference_8": benchmark(8)}

@@ -1,0 +1,57 @@
+"""What TensorFlow leaves off on CPUs. It reads the environment once, when it is imported: `prepare` comes before."""
+
+import logging
+import os
+import platform
+import sys
+from functools import cache
+
+ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+RUN = "keras_resnet.run"
+COMMANDS = {"keras-resnet", "keras-resnet.exe", "keras_resnet", RUN}
+HINT = (
+    "TensorFlow's oneDNN kernels are off on this processor, and networks train and predict faster with them. Start as "
+    f"`{ONEDNN}=1 python script.py` or `python -m {RUN} script.py`: nothing turns them on once TensorFlow is imported, "
+    f"and {ONEDNN}=0 keeps this quiet."
+)
+
+
+def prepare() -> None:
+    """For a process that one of our commands started; what the user has set stays. `keras_resnet.run` goes on here."""
+    started, options = command(sys.orig_argv, sys.argv)
+    if started not in COMMANDS:
+        return
+    from joblib import cpu_count  # of this process: affinity and the control group's quota, which TensorFlow ignores
+
+    for name, value in {ONEDNN: 1, **dict.fromkeys(THREADS, cpu_count())}.items():
+        os.environ.setdefault(name, str(value))
+    if started == RUN and len(sys.argv) > 1:
+        os.execv(sys.executable, [sys.executable, *options, *sys.argv[1:]])
+
+
+def command(original: list[str], arguments: list[str]) -> tuple[str, list[str]]:
+    """The script or module that Python was told to run, and Python's own options before it.
+
+    >>> command(["python", "-u", "-m", "keras_resnet.run", "script.py", "--fast"], ["-m", "script.py", "--fast"])
+    ('keras_resnet.run', ['-u'])
+    """
+    position = max(0, len(original) - len(arguments))
+    options, started = original[1:position], original[position] if arguments else ""
+    if arguments[:1] == ["-m"] and options and options[-1].endswith("m"):
+        flags = options.pop().removesuffix("m")
+        options += [flags] if flags != "-" else []
+    return os.path.basename(started.removeprefix("-m")), options
+
+
+@cache
+def hint() -> None:
+    """Logged once, where oneDNN is off though the user has not turned it off, and would help."""
+    if os.environ.get(ONEDNN) != "0" and platform.machine() in ("x86_64", "AMD64") and not onednn_is_on():
+        logging.getLogger("keras_resnet").warning(HINT)
+
+
+def onednn_is_on() -> bool:
+    from tensorflow.python.util import _pywrap_util_port  # TensorFlow's own tests ask it
+
+    return _pywrap_util_port.IsMklEnabled()

@@ -1,0 +1,8 @@
+"""python -m keras_resnet.run SCRIPT [ARGUMENTS]: the script under what TensorFlow leaves off on CPUs.
+
+`environment.prepare` has replaced this process before Python comes here, unless there is no script.
+"""
+
+import sys
+
+sys.exit(f"Usage: {(__doc__ or '').partition(':')[0]}")
