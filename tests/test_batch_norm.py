@@ -116,6 +116,14 @@ def test_inference_and_frozen_norms_use_the_moving_statistics(training):
     assert kernels(ours, x.shape, training=True) == 0
 
 
+def test_a_training_step_under_xla_is_keras():
+    ours, theirs = pair((4, 5, 6, 7))
+    x = tf.constant(images(4, 5, 6, 7))
+    compiled = tf.function(lambda: step(ours, x)[:-2], jit_compile=True, autograph=False)
+    results = [*compiled(), *ours.non_trainable_weights]
+    expect_equal(results, step(theirs, x), 1e-4)
+
+
 def test_any_number_of_images():
     ours, theirs = pair((None, None, None, 6))
     for count in (3, 4):
