@@ -1,5 +1,6 @@
 """Contenders in a process each, timed in turns, so that what slows the machine slows them alike."""
 
+import gc
 import json
 import os
 import platform
@@ -11,8 +12,9 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
+from typing import Any
 
-LIBRARIES = ("keras-resnet-zoo", "keras", "tensorflow", "torch", "jax", "numpy")
+LIBRARIES = ("keras-resnet-zoo", "keras", "tensorflow", "torch", "torchvision", "jax", "numpy")
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class Contender:
     name: str
     make: Callable[[], Callable[[], object]]
     environment: Mapping[str, str] = field(default_factory=dict)
+    facts: Callable[[], Mapping[str, int]] = dict  # what is counted beside the times
+    again: bool = False  # whether every round is prepared anew
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Benchmark:
 
 
 class Worker:
-    """A contender's process: one line in, one run, its seconds out."""
+    """A contender's process: one line in, one run, its seconds out; or its facts."""
 
     def __init__(self, benchmark: str, contender: Contender):
         self.process = subprocess.Popen(
@@ -44,17 +48,17 @@ class Worker:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
 
-    def seconds(self) -> float | None:
+    def ask(self, what: str) -> Any:
         """None where the contender could not be made: its library is missing."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         try:
-            self.process.stdin.write("run\n")
+            self.process.stdin.write(f"{what}\n")
             self.process.stdin.flush()
         except BrokenPipeError:
             return None
-        answer = next((line for line in self.process.stdout if line.startswith("seconds ")), None)
-        return float(answer.split()[1]) if answer else None
+        answer = next((line for line in self.process.stdout if line.startswith(f"{what} ")), None)
+        return json.loads(answer.removeprefix(what)) if answer else None
 
     def close(self) -> None:
         self.process.terminate()
@@ -64,40 +68,51 @@ class Worker:
 def work(contender: Contender) -> None:
     """The worker's side."""
     run = contender.make()
-    for _ in sys.stdin:
+    for line in sys.stdin:
+        if line == "facts\n":
+            print("facts", json.dumps(contender.facts()), flush=True)
+            continue
+        if contender.again:
+            run = contender.make()
+        gc.collect()  # what the last round left is not this one's
         start = time.perf_counter()
         run()
         print("seconds", time.perf_counter() - start, flush=True)
 
 
-def measure(name: str, benchmark: Benchmark) -> dict[str, list[float]]:
-    """Seconds of every round by contender; those that could not run are left out, and named."""
+def measure(name: str, benchmark: Benchmark) -> tuple[dict[str, list[float]], dict[str, dict[str, int]]]:
+    """Seconds of every round, and facts, by contender; those that could not run are left out, and named."""
     workers = {contender.name: Worker(name, contender) for contender in benchmark.contenders}
     times: dict[str, list[float]] = {contender: [] for contender in workers}
     try:
         for turn in range(benchmark.warmups + benchmark.rounds):
             for contender, worker in list(workers.items()):
-                seconds = worker.seconds()
+                seconds = worker.ask("seconds")
                 if seconds is None:
                     workers.pop(contender).close()
                     times.pop(contender)
                     print(f"{contender}: could not run here")
                 elif turn >= benchmark.warmups:
                     times[contender].append(seconds)
+        facts = {contender: worker.ask("facts") for contender, worker in workers.items()}
     finally:
         for worker in workers.values():
             worker.close()
-    return times
+    return times, facts
 
 
-def table(times: Mapping[str, list[float]]) -> str:
+def table(times: Mapping[str, list[float]], facts: Mapping[str, Mapping[str, int]]) -> str:
     """Medians in milliseconds; ratios to ours are medians of the rounds' ratios, with the smallest and the largest."""
     ours = next(iter(times.values()))
-    lines = ["| contender | ms | ratio to ours | of the rounds |", "| --- | ---: | ---: | --- |"]
+    counted = list(next(iter(facts.values())))
+    lines = [f"| {' | '.join(['contender', 'ms', 'ratio to ours', 'of the rounds', *counted])} |",
+             f"| --- | ---: | ---: | --- |{' ---: |' * len(counted)}"]  # fmt: skip
     for contender, theirs in times.items():
         ratios = [other / own for other, own in zip(theirs, ours, strict=True)]
         spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-        lines.append(f"| {contender} | {1000 * median(theirs):.1f} | {median(ratios):.2f} | {spread} |")
+        counts = [f"{facts[contender][count]:,}" for count in counted]
+        row = [contender, f"{1000 * median(theirs):.1f}", f"{median(ratios):.2f}", spread, *counts]
+        lines.append(f"| {' | '.join(row)} |")
     return "\n".join(lines)
 
 
@@ -120,9 +135,9 @@ def versions() -> dict[str, str]:
 
 def report(name: str, benchmark: Benchmark, folder: Path) -> str:
     """Measures, writes `NAME.json`, and returns the table."""
-    times = measure(name, benchmark)
+    times, facts = measure(name, benchmark)
     environments = {contender.name: dict(contender.environment) for contender in benchmark.contenders}
     record = {"about": benchmark.about, "machine": machine(), "versions": versions(), "environments": environments,
-              "seconds": times}  # fmt: skip
+              "seconds": times, "facts": facts}  # fmt: skip
     (folder / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
-    return table(times)
+    return table(times, facts)
