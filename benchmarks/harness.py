@@ -1,8 +1,10 @@
-"""Contenders in a process each, timed in turns, so that what slows the machine slows them alike."""
+"""Contenders in a process each, measured in turns, so that what slows the machine slows them alike."""
 
+import gc
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 import time
@@ -11,8 +13,12 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 LIBRARIES = ("keras-resnet-zoo", "keras", "tensorflow", "torch", "torchvision", "onnxruntime", "jax", "numpy")
+MEGABYTES = {"peak MB": "peak_mb", "of it above the start": "own_mb"}
+
+Measures = dict[str, float]  # of a round
 
 
 @dataclass(frozen=True)
@@ -22,20 +28,31 @@ class Contender:
     name: str
     make: Callable[[], Callable[[], object]]
     environment: Mapping[str, str] = field(default_factory=dict)
+    facts: Callable[[], Mapping[str, int]] = dict  # what is counted beside the measures
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """The first contender is ours; the others' times are divided by its."""
+    """The first contender is ours; the others' times, or memory, are divided by its."""
 
     about: str
     contenders: tuple[Contender, ...]
     rounds: int = 7  # enough for a median and its spread
     warmups: int = 2
+    fresh: bool = False  # whether every round is a process of its own, whose last run is measured
+    memory: bool = False  # whether memory is compared, and not time
+
+    @property
+    def compared(self) -> str:
+        return "own_mb" if self.memory else "seconds"
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        return MEGABYTES if self.memory else {}
 
 
 class Worker:
-    """A contender's process: one line in, one run, its seconds out."""
+    """A contender's process: one line in, one run, its measures out; or its facts."""
 
     def __init__(self, benchmark: str, contender: Contender):
         self.process = subprocess.Popen(
@@ -44,17 +61,17 @@ class Worker:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
 
-    def seconds(self) -> float | None:
-        """None where the contender could not be made: its library is missing."""
+    def ask(self, what: str) -> Any:
+        """For the measures of a "run", or the "facts"; None where its library is missing."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         try:
-            self.process.stdin.write("run\n")
+            self.process.stdin.write(f"{what}\n")
             self.process.stdin.flush()
         except BrokenPipeError:
             return None
-        answer = next((line for line in self.process.stdout if line.startswith("seconds ")), None)
-        return float(answer.split()[1]) if answer else None
+        answer = next((line for line in self.process.stdout if line.startswith(f"{what} ")), None)
+        return json.loads(answer.removeprefix(what)) if answer else None
 
     def close(self) -> None:
         self.process.terminate()
@@ -64,40 +81,68 @@ class Worker:
 def work(contender: Contender) -> None:
     """The worker's side."""
     run = contender.make()
-    for _ in sys.stdin:
-        start = time.perf_counter()
-        run()
-        print("seconds", time.perf_counter() - start, flush=True)
+    before = resident()
+    for line in sys.stdin:
+        answer = contender.facts() if line == "facts\n" else measured(run, before)
+        print(line.strip(), json.dumps(answer), flush=True)
 
 
-def measure(name: str, benchmark: Benchmark) -> dict[str, list[float]]:
-    """Seconds of every round by contender; those that could not run are left out, and named."""
-    workers = {contender.name: Worker(name, contender) for contender in benchmark.contenders}
-    times: dict[str, list[float]] = {contender: [] for contender in workers}
+def measured(run: Callable[[], object], before: float) -> Measures:
+    gc.collect()  # what the last run left is not this one's
+    start = time.perf_counter()
+    run()
+    return {"seconds": time.perf_counter() - start, "peak_mb": peak(), "own_mb": peak() - before}
+
+
+def resident() -> float:
+    """Megabytes of this process that are in memory now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def peak() -> float:
+    """The most megabytes of this process that ever were in memory."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def measure(name: str, benchmark: Benchmark) -> tuple[dict[str, list[Measures]], dict[str, Mapping[str, int]]]:
+    """The measures of every round, and the facts, by contender; those that cannot run are left out, and named."""
+    workers: dict[str, Worker] = {}
+    found: dict[str, list[Measures]] = {contender.name: [] for contender in benchmark.contenders}
+    facts: dict[str, Mapping[str, int]] = {}
     try:
-        for turn in range(benchmark.warmups + benchmark.rounds):
-            for contender, worker in list(workers.items()):
-                seconds = worker.seconds()
-                if seconds is None:
-                    workers.pop(contender).close()
-                    times.pop(contender)
-                    print(f"{contender}: could not run here")
-                elif turn >= benchmark.warmups:
-                    times[contender].append(seconds)
+        for contender in benchmark.rounds * benchmark.contenders:
+            if contender.name not in found:
+                continue
+            runs = 1 if contender.name in workers else 1 + benchmark.warmups
+            worker = workers[contender.name] = workers.get(contender.name) or Worker(name, contender)
+            measures = [worker.ask("run") for _ in range(runs)][-1]
+            if measures is None:
+                found.pop(contender.name)
+                print(f"{contender.name}: could not run here")
+            else:
+                found[contender.name].append(measures)
+                facts[contender.name] = facts.get(contender.name) or worker.ask("facts")
+            if measures is None or benchmark.fresh:
+                workers.pop(contender.name).close()
     finally:
         for worker in workers.values():
             worker.close()
-    return times
+    return found, facts
 
 
-def table(times: Mapping[str, list[float]]) -> str:
-    """Medians in milliseconds; ratios to ours are medians of the rounds' ratios, with the smallest and the largest."""
-    ours = next(iter(times.values()))
-    lines = ["| contender | ms | ratio to ours | of the rounds |", "| --- | ---: | ---: | --- |"]
-    for contender, theirs in times.items():
-        ratios = [other / own for other, own in zip(theirs, ours, strict=True)]
-        spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-        lines.append(f"| {contender} | {1000 * median(theirs):.1f} | {median(ratios):.2f} | {spread} |")
+def table(benchmark: Benchmark, found: Mapping[str, list[Measures]], facts: Mapping[str, Mapping[str, int]]) -> str:
+    """Medians; ratios to ours are medians of the rounds' ratios, with the smallest and the largest."""
+    counted = list(next(iter(facts.values())))
+    numbers = [*benchmark.columns, "ms", "ratio to ours"]
+    lines = [f"| {' | '.join(['contender', *numbers, 'of the rounds', *counted])} |",
+             f"| --- |{' ---: |' * len(numbers)} --- |{' ---: |' * len(counted)}"]  # fmt: skip
+    ours = next(iter(found.values()))
+    for contender, theirs in found.items():
+        ratios = [other[benchmark.compared] / own[benchmark.compared] for other, own in zip(theirs, ours, strict=True)]
+        cells = [contender, *(f"{median(row[key] for row in theirs):,.0f}" for key in benchmark.columns.values())]
+        cells += [f"{1000 * median(row['seconds'] for row in theirs):.1f}", f"{median(ratios):.2f}"]
+        cells += [f"{min(ratios):.2f} to {max(ratios):.2f}", *(f"{facts[contender][count]:,}" for count in counted)]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -120,9 +165,11 @@ def versions() -> dict[str, str]:
 
 def report(name: str, benchmark: Benchmark, folder: Path) -> str:
     """Measures, writes `NAME.json`, and returns the table."""
-    times = measure(name, benchmark)
+    found, facts = measure(name, benchmark)
     environments = {contender.name: dict(contender.environment) for contender in benchmark.contenders}
-    record = {"about": benchmark.about, "machine": machine(), "versions": versions(), "environments": environments,
-              "seconds": times}  # fmt: skip
+    record: dict[str, Any] = {"about": benchmark.about, "machine": machine(), "versions": versions(),
+                              "environments": environments, "facts": facts}  # fmt: skip
+    for key in ("seconds", *benchmark.columns.values()):
+        record[key] = {contender: [row[key] for row in rounds] for contender, rounds in found.items()}
     (folder / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
-    return table(times)
+    return table(benchmark, found, facts)

@@ -72,6 +72,9 @@ class Application(Protocol):
         ...
 
 
+DOCUMENTATION = cleandoc(Application.__call__.__doc__ or "")
+
+
 def _application(function: str) -> Application:
     network = function.lower().replace("plainnet", "plain").replace("wideresnet", "wide_resnet")
 
@@ -85,7 +88,7 @@ def _application(function: str) -> Application:
 
     application.__name__ = application.__qualname__ = function
     application.__annotations__ = Application.__call__.__annotations__
-    application.__doc__ = f"{network}: {paper(network)}.\n\n{cleandoc(Application.__call__.__doc__ or '')}\n"
+    application.__doc__ = f"{network}: {paper(network)}.\n\n{DOCUMENTATION}\n"
     return application
 
 

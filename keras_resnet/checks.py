@@ -51,7 +51,7 @@ def expect_known(argument: str, names: Collection[str], received: object) -> Non
 
 
 def is_integer(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
+    return isinstance(value, (int, Integral)) and not isinstance(value, bool)  # int first: an ABC takes long
 
 
 def is_number(value: object) -> bool:

@@ -70,7 +70,7 @@ class ResNetConfig:
         channels = [self.stem_filters, *(filters for stage in self.stages for filters in stage)]
         expect(self.groups == 1 or self.branch == "bottleneck", "groups",
                "1 where branch='basic': only a bottleneck's 3x3 convolution has groups", self.groups)  # fmt: skip
-        for width in sorted(map(self.width, channels[1:])):
+        for width in sorted({self.width(filters) for filters in channels[1:]}):
             expect(width % self.groups == 0, "groups", f"a divisor of the bottleneck's width {width}", self.groups)
         expect(self.shortcut in NARROWING or channels == sorted(channels), "shortcut",
                f"one of {', '.join(NARROWING)} where a block narrows: zero-padding cannot", self.shortcut)  # fmt: skip

@@ -1,13 +1,16 @@
 """What users of keras.applications expect of a builder, and of stage outputs."""
 
+import gc
 from importlib import import_module
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_resnet
 from keras_resnet import NETWORKS, DenseNetConfig, FractalNetConfig, ResNetConfig, features
+from keras_resnet.model import collection_paused
 
 TINY = ResNetConfig(stages=((8, 8), (16,), (24,), (32,)), stem="imagenet", stem_filters=8)
 
@@ -162,6 +165,28 @@ def test_features_and_complexity_of_a_nested_network(monkeypatch):
     assert nested.get_layer("stage2_block2_to_3").layers
     assert features(nested, (1, 2)).strides == (1, 2)
     assert keras_resnet.complexity(nested, (48, 48, 3)).macs == expected
+
+
+def operations(model):
+    """Of a forward pass in training, as TensorFlow traces it."""
+    call = tf.function(lambda x: model(x, training=True))
+    return len(call.get_concrete_function(tf.TensorSpec((1, 64, 64, 3))).graph.get_operations())
+
+
+def test_a_training_step_has_less_to_trace_than_that_of_keras_applications():
+    ours = keras_resnet.ResNet50(input_shape=(64, 64, 3))
+    theirs = keras.applications.ResNet50(weights=None, input_shape=(64, 64, 3))
+    assert len(ours.trainable_variables) < len(theirs.trainable_variables)
+    assert operations(ours) < operations(theirs)
+
+
+def test_building_leaves_the_garbage_collector_as_it_was():
+    with collection_paused():
+        with pytest.raises(ZeroDivisionError), collection_paused():
+            1 / 0  # noqa: B018
+        keras_resnet.ResNet20()
+        assert not gc.isenabled()
+    assert gc.isenabled()
 
 
 def test_channels_first_is_refused():
