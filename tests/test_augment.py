@@ -29,6 +29,7 @@ from keras_resnet.data.augment import (
     multi_scale,
     random_resized_crop_box,
     read_crop,
+    resized,
     rotation,
     scale_crop_box,
     sides,
@@ -702,6 +703,22 @@ class TestReadCrop:
         assert batches.element_spec[0].shape == (4, 224, 224, 3)
         eager = tf.stack([read(tf.constant(number, tf.int64), file) for number, file in enumerate(files)])
         np.testing.assert_allclose(next(iter(batches))[0], augmented(0, eager)[0], atol=1e-3)
+
+
+class TestResized:
+    @pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos3", "lanczos5"])
+    @pytest.mark.parametrize("size", [(24, 24), (70, 20), (41, 60), (41, 9), (90, 100)])
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_is_tensorflows_to_the_bit(self, interpolation, size, channels):
+        image = tf.constant(pictures(1, 41, 60, channels)[0].astype("uint8"))
+        expected = tf.image.resize(image, size, interpolation, antialias=True)
+        np.testing.assert_array_equal(resized(image, size, interpolation), expected)
+        unknown = tf.data.Dataset.from_generator(
+            lambda: [image], output_signature=tf.TensorSpec((None, None, channels), tf.uint8)
+        )
+        mapped = unknown.map(lambda image: resized(image, size, interpolation))
+        assert mapped.element_spec == tf.TensorSpec((*size, channels), tf.float32)
+        np.testing.assert_array_equal(next(iter(mapped)), expected)
 
 
 class TestViews:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -18,11 +19,12 @@ import keras_resnet
 from keras_resnet.card import Card, Preprocessing
 from keras_resnet.cli import main
 from keras_resnet.data import Arrays, digits, evaluation_batches, training_batches
-from keras_resnet.data.pipeline import mine_of
+from keras_resnet.data.augment import Draws
 from keras_resnet.experiment import Run
 from keras_resnet.files import completed, new_folder
 from keras_resnet.serving import run_elsewhere
 from keras_resnet.training import RECIPES, Recipe, evaluate
+from keras_resnet.training.train import batches
 
 EVERY_KEY = {"stem": keras_resnet.STEMS, "order": keras_resnet.ORDERS, "shortcut": keras_resnet.SHORTCUTS}
 FILES = {"best.weights.h5", "card.json", "card.md", "checkpoint.npz", "confusion.png", "curves.png", "evaluation.json",
@@ -360,8 +362,26 @@ class TestPipeline:
         assert workers > 1 or found == list(range(21))
         assert {len(part) for part in parts} == {4}
 
-    def test_rows_of_a_worker(self):
-        assert [bool(mine_of(tf.constant(row), slice(2, 4))) for row in range(5)] == [False, False, True, True, False]
+    def test_the_trainings_batches_are_these_to_the_bit(self):
+        """Runs of an earlier version can be repeated: the draws, and what is made of them, stay as they are."""
+        images = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), dtype="uint8")
+        source = keras_resnet.load_data(((images, np.arange(20)), (images, np.arange(20))))
+        recipe = replace(RECIPES["fast"], batch_size=8)
+        made = batches(keras_resnet.ResNet20(classes=20), source, recipe, seed=5, start=1)[0](0, 1)
+        order = [
+            tf.random.experimental.stateless_shuffle(tf.range(20, dtype=tf.int64), (5, epoch)) for epoch in range(2)
+        ]
+        assert order[0][:8].numpy().tolist() == [3, 17, 1, 16, 5, 2, 15, 19]
+        for step, (x, y) in enumerate(made.take(3), start=1):
+            numbers, draws = tf.concat(order, 0)[8 * step : 8 * step + 8].numpy(), Draws(5, step, 8)
+            starts, mirrored = draws.uniform(2, low=0, high=9, dtype=tf.int32), draws.uniform() < 0.5
+            assert step > 1 or starts[:3].numpy().tolist() == [[4, 1], [2, 3], [6, 3]]
+            expected = []
+            for number, (top, left), mirror in zip(numbers, starts.numpy(), mirrored.numpy(), strict=True):
+                padded = np.pad(images[number], ((4, 4), (4, 4), (0, 0)))[top : top + 32, left : left + 32]
+                expected.append(padded[:, ::-1] if mirror else padded)
+            np.testing.assert_array_equal(x, (np.float32(expected) - np.float32(source.mean)) / np.float32(source.std))
+            np.testing.assert_array_equal(y.numpy().argmax(1), numbers)
 
 
 class TestTheDigits:

@@ -93,12 +93,17 @@ def pad_crop(images, labels, draws, padding=4, fill=0, mode="constant"):
     padded = tf.pad(images - fill, ((0, 0), (padding, padding), (padding, padding), (0, 0)), mode.upper()) + fill
     starts = draws.uniform(2, low=0, high=2 * padding + 1, dtype=tf.int32)
     rows = tf.gather(padded, starts[:, :1] + tf.range(height), axis=1, batch_dims=1)
-    return tf.gather(rows, starts[:, 1:] + tf.range(width), axis=2, batch_dims=1), labels
+    # What moves alike is one slice; a gather of columns would copy pixel by pixel.
+    alike = tf.dynamic_partition(tf.range(tf.shape(images)[0]), starts[:, 1], 2 * padding + 1)
+    cropped = [tf.gather(rows, which)[:, :, left : left + width] for left, which in enumerate(alike)]
+    return tf.ensure_shape(tf.dynamic_stitch(alike, cropped), images.shape), labels
 
 
 def flip(images, labels, draws, rate=0.5):
     """A share of the images mirrored, left to right: Krizhevsky et al. 2012, 4.1."""
-    return tf.where(per_image(draws.chosen(rate)), tf.reverse(images, [2]), images), labels
+    rows = tf.reshape(images, (-1, *images.shape[2:]))  # in three dimensions TensorFlow reverses by whole pixels
+    mirrored = tf.reshape(tf.reverse(rows, [1]), tf.shape(images))
+    return tf.raw_ops.Select(condition=draws.chosen(rate), x=mirrored, y=images), labels  # copies whole images
 
 
 def rotate(images, labels, draws, degrees=10, rate=1.0, interpolation="nearest", fill=0):
@@ -533,7 +538,21 @@ def read_crop(encoded, seed, size: int, box_function: Callable[..., Box], channe
         return image[top : top + height, left : left + width]
 
     crop = tf.cond(tf.io.is_jpeg(encoded), jpeg, other)
-    return tf.ensure_shape(tf.image.resize(crop, (size, size), antialias=True), (size, size, channels))
+    return resized(tf.ensure_shape(crop, (None, None, channels)), (size, size))
+
+
+def resized(image, size, interpolation="bilinear") -> tf.Tensor:
+    """`tf.image.resize` of [h, w, c] with antialiasing, to the bit and in half its time: the height, then the width.
+
+    Its kernel is slow along a row, whose pixels have three numbers each, and fast along a column, whose pixels are here
+    whole rows.
+    """
+    for length in size:
+        width, channels = image.shape[1] or tf.shape(image)[1], image.shape[2]
+        column = tf.reshape(image, (-1, 1, width * channels))
+        column = tf.image.resize(column, (length, 1), interpolation, antialias=True)
+        image = tf.transpose(tf.reshape(column, (length, width, channels)), (1, 0, 2))
+    return tf.cast(image, tf.float32)  # it is none yet where it had that size
 
 
 # Views for an evaluation.
@@ -561,7 +580,7 @@ def center_view(image, preprocessing) -> tf.Tensor:
         tall, wide = preprocessing.resize
         shape = tf.shape(image)
         kept = tf.minimum(shape[0], shape[1] * tall // wide), tf.minimum(shape[1], shape[0] * wide // tall)
-        image = tf.image.resize(center_crop(image, *kept), (tall, wide), preprocessing.interpolation, antialias=True)
+        image = resized(center_crop(image, *kept), (tall, wide), preprocessing.interpolation)
     return center_crop(image, *preprocessing.crop) if preprocessing.crop else image
 
 
@@ -583,5 +602,5 @@ def multi_scale(image, sizes=(224, 256, 384, 480, 640)) -> Iterator[tf.Tensor]:
     """
     shape = tf.shape(image)[:2]
     for size in sizes:
-        view = tf.image.resize(image, shape * size // tf.reduce_min(shape), antialias=True)
+        view = resized(image, tf.unstack(shape * size // tf.reduce_min(shape)))
         yield tf.stack([view, tf.reverse(view, [1])])

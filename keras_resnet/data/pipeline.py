@@ -43,7 +43,8 @@ def training_batches(
     first, rows = start * batch_size, slice(worker * part, (worker + 1) * part)
     epochs = tf.data.Dataset.range(first // len(examples), FOREVER)
     numbers = epochs.flat_map(lambda epoch: shuffled(len(examples), seed, epoch)).skip(first % len(examples))
-    mine = numbers.enumerate(first).filter(lambda position, _: mine_of(position % batch_size, rows))
+    batched = numbers.enumerate(first).batch(batch_size)
+    mine = batched.map(lambda positions, numbers: (positions[rows], numbers[rows])).unbatch()
     batches = examples.batched(mine, part, complete=True, view=view).enumerate(start)
 
     def augmented(step, batch):
@@ -69,7 +70,3 @@ def shuffled(count: int, seed: int, epoch) -> tf.data.Dataset:
     """The numbers up to `count` in the order of that epoch."""
     order = tf.random.experimental.stateless_shuffle(tf.range(count, dtype=tf.int64), (seed, epoch))
     return tf.data.Dataset.from_tensor_slices(order)
-
-
-def mine_of(row, rows: slice):
-    return (rows.start <= row) & (row < rows.stop)

@@ -5,7 +5,7 @@ from functools import partial
 import tensorflow as tf
 
 from keras_resnet.checks import expect
-from keras_resnet.data.augment import center_view, random_resized_crop_box, read_crop, scale_crop_box
+from keras_resnet.data.augment import center_view, random_resized_crop_box, read_crop, resized, scale_crop_box
 from keras_resnet.data.encoded import decode
 from keras_resnet.data.sources import Arrays, Examples
 
@@ -55,4 +55,4 @@ def cropped(item, seed, size, box_function, channels):
     if item.dtype == tf.string:
         return read_crop(item, seed, size, box_function, channels)
     top, left, height, width = box_function(tf.shape(item), seed)
-    return tf.image.resize(item[top : top + height, left : left + width], (size, size), antialias=True)
+    return resized(item[top : top + height, left : left + width], (size, size))

@@ -154,25 +154,32 @@ def batches(model: keras.Model, source: Source, recipe: Recipe, seed: int, start
     row, classes, channels = read_by(model, source), source.classes, model.input_shape[-1]
 
     def normalized(images, labels):
-        return row(images), labels
+        return normalize(row, images), labels
 
     def smoothed(images, labels):  # here and not in the loss, which is then the watched split's, too
-        return row(images), labels * (1 - recipe.label_smoothing) + recipe.label_smoothing / classes
+        return normalize(row, images), labels * (1 - recipe.label_smoothing) + recipe.label_smoothing / classes
 
     def training(worker, workers):
         view = training_view(recipe.view, source.train, seed, row, channels)
         return training_batches(
             source.train, classes, recipe.batch_size, seed, recipe.augment, view=view, start=start, worker=worker,
             workers=workers,
-        ).map(smoothed)  # fmt: skip
+        ).map(smoothed, tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)  # fmt: skip
 
     def watched(worker, workers):
         examples = source.validation or source.test
         size = distribute.even_batch_size(strategy_of(model), recipe.batch_size, len(examples))
         view = evaluation_view(examples, row, channels)
-        return evaluation_batches(examples, classes, size, view=view, worker=worker, workers=workers).map(normalized)
+        batches = evaluation_batches(examples, classes, size, view=view, worker=worker, workers=workers)
+        return batches.map(normalized, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
     return training, watched
+
+
+def normalize(row: Preprocessing, images: tf.Tensor) -> tf.Tensor:
+    """`row(images)`, its numbers repeated for every pixel: TensorFlow broadcasts to channels at a fifth of the pace."""
+    mean, std = (tf.broadcast_to(numbers, tf.shape(images)[1:]) for numbers in (row.mean, row.std))
+    return (images - mean) / std
 
 
 def compiled(model: keras.Model, recipe: Recipe, steps: int) -> tuple[keras.Model, list[keras.callbacks.Callback]]:
