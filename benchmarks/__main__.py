@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from benchmarks import grouped_conv, resnext
+from benchmarks import grouped_conv, memory, resnext
 from benchmarks.harness import report, work
 
-BENCHMARKS = {**grouped_conv.BENCHMARKS, **resnext.BENCHMARKS}
+BENCHMARKS = {**grouped_conv.BENCHMARKS, **resnext.BENCHMARKS, **memory.BENCHMARKS}
 
 
 @click.command()

@@ -23,8 +23,9 @@ ROOMS = {  # room: the rooms of ours that it imports, and no others
     "layers": {"grouped_conv"},
     "blocks": {"layers"},
     "tracing": set(),
+    "remat": {"checks", "tracing"},
     "weights": {"card", "checks", "tracing"},
-    "model": {"card", "checks", "layers", "tracing", "weights"},
+    "model": {"card", "checks", "layers", "remat", "tracing", "weights"},
     "resnet": {"blocks", "config", "layers", "model"},
     "densenet": {"checks", "layers", "model"},
     "fractalnet": {"checks", "layers", "model"},
@@ -33,10 +34,10 @@ ROOMS = {  # room: the rooms of ours that it imports, and no others
     "complexity": {"checks", "tracing"},
     "card": {"checks", "files"},
     "predict": {"card", "checks"},
-    "fold": {"card", "checks", "model"},
+    "fold": {"card", "checks", "model", "tracing"},
     "data": {"checks", "files"},
     "distribute": {"checks", "tracing"},
-    "training": {"card", "checks", "data", "distribute", "files", "predict", "tracing"},
+    "training": {"card", "checks", "data", "distribute", "files", "predict", "remat", "tracing"},
     "plots": {"files"},
     "runtimes": set(),
     "serving": {"card", "checks", "data", "files", "fold", "model", "predict", "runtimes", "tracing"},
@@ -55,7 +56,7 @@ ROOMS = {  # room: the rooms of ours that it imports, and no others
             "plots", "predict", "serving", "training", "tuning", "zoo"},
     "__main__": {"cli"},
     "__init__": {"_version", "applications", "blocks", "card", "complexity", "config", "densenet", "fold", "fractalnet",
-                 "grouped_conv", "model", "predict", "resnet", "weights", "zoo"},
+                 "grouped_conv", "model", "predict", "remat", "resnet", "weights", "zoo"},
 }  # fmt: skip
 
 
@@ -108,7 +109,8 @@ def test_public_names():
               "ORDERS", "PREPROCESSINGS", "Preprocessing", "RECIPES", "Recipe", "ResNetConfig", "SHORTCUTS", "STEMS",
               "__version__", "build", "card", "complexity", "decode_predictions", "densenet", "evaluate", "export",
               "features", "fold_batch_norm", "fractalnet", "freeze", "load_data", "load_model", "load_weights",
-              "names", "portable", "preprocessing", "resnet", "search", "strategy", "train"}  # fmt: skip
+              "names", "portable", "preprocessing", "rematerialize", "resnet", "search", "strategy",
+              "train"}  # fmt: skip
     assert set(keras_resnet.__all__) == others | set(applications.__all__)
     assert all(hasattr(keras_resnet, name) for name in keras_resnet.__all__)
 
@@ -136,7 +138,7 @@ def test_functions_have_their_own_name_and_cite_their_paper(name):
 def test_functions_have_the_arguments_of_keras_applications(name):
     ours = inspect.signature(getattr(keras_resnet, name)).parameters
     theirs = inspect.signature(getattr(keras.applications, name)).parameters
-    assert list(ours) == [*theirs, "config_changes"]
+    assert list(ours) == [*theirs, "remat", "config_changes"]
     assert {key: ours[key].default for key in theirs} == {
         key: parameter.default for key, parameter in theirs.items()
     } | {"weights": None, "classes": None}
