@@ -19,7 +19,8 @@ def rematerialize(model: keras.Model) -> keras.Model:
     a call with `training=True` sees the network as it was.
 
     It is the model that has it, neither its layers nor its file: ask again for a loaded or copied one, or for another
-    `keras.Model` of the same layers. `keras_resnet.train` does so itself.
+    `keras.Model` of the same layers. `keras_resnet.train` does so itself. It is for one device: where several
+    synchronize their batch norms, TensorFlow aborts, and `train` refuses.
 
     Args:
         model: A network of this package, also a loaded one, or one with other layers around or outside it. Changed in
