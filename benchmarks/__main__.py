@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from benchmarks import grouped_conv, inference, pipeline, startup, train
+from benchmarks import grouped_conv, inference, memory, pipeline, startup, train
 from benchmarks.harness import report, work
 
-ROOMS = (grouped_conv, train, inference, pipeline, startup)
+ROOMS = (grouped_conv, train, inference, pipeline, memory, startup)
 BENCHMARKS = {name: benchmark for room in ROOMS for name, benchmark in room.BENCHMARKS.items()}
 GROUPS = {"startup": list(startup.BENCHMARKS)}
 

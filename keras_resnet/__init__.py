@@ -19,6 +19,7 @@ from keras_resnet.fractalnet import FractalNetConfig, fractalnet
 from keras_resnet.grouped_conv import GroupedConv2D
 from keras_resnet.model import features, freeze, load_model, portable
 from keras_resnet.predict import decode_predictions, preprocessing
+from keras_resnet.remat import rematerialize
 from keras_resnet.resnet import resnet
 from keras_resnet.weights import load_weights
 from keras_resnet.zoo import NETWORKS, build, names
@@ -51,6 +52,7 @@ __all__ = [
     "names",
     "portable",
     "preprocessing",
+    "rematerialize",
     "resnet",
 ]  # fmt: skip
 __all__ += applications.__all__

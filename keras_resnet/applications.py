@@ -40,6 +40,8 @@ class Application(Protocol):
         classes: int | None = None,
         classifier_activation: Any = "softmax",
         name: str = ...,
+        *,
+        remat: bool = False,
         **config_changes: Any,
     ) -> keras.Model:
         """The network, with the arguments of keras.applications, in their order.
@@ -60,6 +62,8 @@ class Application(Protocol):
                 weights' replaces their classifier by a new one.
             classifier_activation: Any Keras activation; None gives logits, always in float32.
             name: Of the model; the network's by default.
+            remat: Whether training computes each block again going back, to keep what it reads and no more: see
+                `keras_resnet.rematerialize`.
             **config_changes: Fields of the network's row, such as `shortcut="A"`: see `keras_resnet.NETWORKS`.
 
         Returns:
@@ -79,11 +83,12 @@ def _application(function: str) -> Application:
     network = function.lower().replace("plainnet", "plain").replace("wideresnet", "wide_resnet")
 
     def application(include_top=True, weights=None, input_tensor=None, input_shape=None, pooling=None,
-                    classes=None, classifier_activation="softmax", name=network, **config_changes):  # fmt: skip
+                    classes=None, classifier_activation="softmax", name=network, *,
+                    remat=False, **config_changes):  # fmt: skip
         return build_named(
             network, config_changes, name=name, classes=classes, input_shape=input_shape, weights=weights,
             include_top=include_top, pooling=pooling, classifier_activation=classifier_activation,
-            input_tensor=input_tensor,
+            input_tensor=input_tensor, remat=remat,
         )  # fmt: skip
 
     application.__name__ = application.__qualname__ = function

@@ -182,6 +182,7 @@ def value_of(text: str) -> Any:
 )
 @click.option("--size", type=int, help="Height and width of the images in pixels.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+@click.option("--remat", is_flag=True, help="Compute each block again going back: less memory, longer steps.")
 @click.option(
     "--strategy",
     type=click.Choice(["auto", "none", "mirrored", "multi_worker"]),

@@ -37,7 +37,9 @@ OPTIONS = (
     "freeze",
     "size",
     "seed",
+    "remat",
 )  # of a command
+MEANS = ("strategy", "remat")  # which may be others when a run is taken up again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,15 +59,14 @@ class Run:
     size: int | None = None  # of the images in pixels
     seed: int = 0
     strategy: str = "auto"
+    remat: bool = False  # blocks are computed again going back, in less memory
 
     @property
     def command(self) -> str:
         """Which repeats the run, wherever the data are."""
         defaults = {f.name: f.default for f in fields(self)}
         changed = {name: value for name, value in asdict(self).items() if value != defaults[name]}
-        options = [
-            f"--{name.replace('_', '-')} {shlex.quote(str(changed[name]))}" for name in OPTIONS if name in changed
-        ]
+        options = [option(name, changed[name]) for name in OPTIONS if name in changed]
         options += [option(name, value) for name, value in self.config.items()]
         if self.changes:
             options += ["--set", *(shlex.quote(f"{key}={json.dumps(value)}") for key, value in self.changes.items())]
@@ -177,7 +178,7 @@ def build(run: Run, recipe: Recipe, source: Source, strategy) -> keras.Model:
             changes = {**{name: value for name, value in recipe.network.items() if name in known}, **run.config}
             shape = input_shape(run, recipe, source, zoo.row(run.network, **changes))
             model = zoo.build(run.network, classes=source.classes, input_shape=shape, weights=run.weights,
-                              classifier_activation=None, **changes)  # fmt: skip
+                              classifier_activation=None, remat=run.remat, **changes)  # fmt: skip
     finally:
         keras.config.set_dtype_policy(before)
     return model
@@ -203,7 +204,8 @@ def resumed(folder: Path, run: Run) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "run.json").exists():
         before = asdict(Run.read(folder))
-        differing = {key: value for key, value in before.items() if key != "strategy" and value != asdict(run)[key]}
+        now = {key: value for key, value in asdict(run).items() if key not in MEANS}
+        differing = {key: before[key] for key in now if before[key] != now[key]}
         expect(not differing, "resume", f"the run that is in {folder}, with {differing}", asdict(run))
     return folder
 

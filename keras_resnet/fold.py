@@ -1,7 +1,6 @@
 """Batch norms folded into the convolutions beside them: an equal network for inference, of fewer operations."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -11,6 +10,7 @@ from keras import layers
 from keras_resnet.card import attach, card
 from keras_resnet.checks import expect
 from keras_resnet.model import functional_form
+from keras_resnet.tracing import graphs_of, nodes_of
 
 AFFINE = (layers.Conv2D, layers.Dense)  # and what is derived from them
 Arrays = tuple[np.ndarray, np.ndarray]  # kernel and bias, in double precision
@@ -94,25 +94,6 @@ def folds(model: keras.Model) -> tuple[dict[layers.Layer, Arrays], set[layers.La
             continue
         gone[node.operation] = before
     return folded, set(gone)
-
-
-def graphs_of(model: Any) -> Iterator[Any]:
-    """The model and all models inside, each once."""
-    found = {id(model): model}
-    waiting = [model]
-    while waiting:
-        for node in nodes_of(waiting.pop()):
-            inside = node.operation
-            if isinstance(inside, keras.Model) and getattr(inside, "outputs", None) and id(inside) not in found:
-                found[id(inside)] = inside
-                waiting.append(inside)
-    yield from found.values()
-
-
-def nodes_of(graph: Any) -> list[Any]:
-    """Calls in the order in which the graph makes them."""
-    by_depth = getattr(graph, "_functional", graph)._nodes_by_depth
-    return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth] if not node.is_input]
 
 
 def is_fixed_norm(node: Any) -> bool:

@@ -17,6 +17,7 @@ from keras_resnet.card import Card, attach, card
 from keras_resnet.checks import COUNT, FLAG, Rule, expect, expect_rule, is_integer, one_of
 from keras_resnet.grouped_conv import GroupedConv2D, on_cpu
 from keras_resnet.layers import dropout
+from keras_resnet.remat import rematerialize
 from keras_resnet.tracing import traced, walk
 from keras_resnet.weights import classes_of, load, read
 
@@ -33,10 +34,11 @@ class Interface(TypedDict, total=False):
     pooling: str | None
     classifier_activation: Any
     input_tensor: Any
+    remat: bool
 
 
 def functional(trunk, config, *, name, classes=None, input_shape=None, weights=None, include_top=True, pooling=None,
-               classifier_activation="softmax", input_tensor=None,
+               classifier_activation="softmax", input_tensor=None, remat=False,
                head_pool=layers.GlobalAveragePooling2D) -> keras.Model:  # fmt: skip
     """The model input -> trunk(input, config) -> head, after its arguments are checked."""
     kernels_hint()
@@ -44,6 +46,7 @@ def functional(trunk, config, *, name, classes=None, input_shape=None, weights=N
     layout = keras.config.image_data_format()
     expect(layout == "channels_last", "image_data_format", "Keras' own 'channels_last'", layout)
     check_top(classes, include_top, pooling, classifier_activation)
+    expect_rule(FLAG, "remat", remat)
     if include_top and input_tensor is None:
         input_shape = config.input_shape if input_shape is None else input_shape
     checkpoint = None if weights is None else read(weights, config.stages)
@@ -63,7 +66,7 @@ def functional(trunk, config, *, name, classes=None, input_shape=None, weights=N
     attach(model, Card(network=name, config=asdict(config), input_shape=tuple(x.shape[1:])))
     if checkpoint is not None:
         load(model, checkpoint, head=classes in (None, there), adapt=True)
-    return model
+    return rematerialize(model) if remat else model
 
 
 def kernels_hint():

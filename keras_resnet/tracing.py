@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import keras
 from keras import layers
 
 
@@ -14,6 +15,25 @@ def walk(layer: layers.Layer) -> Iterator[layers.Layer]:
         yield from walk(child)
     if not inside:
         yield layer
+
+
+def graphs_of(model: Any) -> Iterator[Any]:
+    """The model and all models inside, each once."""
+    found = {id(model): model}
+    waiting = [model]
+    while waiting:
+        for node in nodes_of(waiting.pop()):
+            inside = node.operation
+            if isinstance(inside, keras.Model) and getattr(inside, "outputs", None) and id(inside) not in found:
+                found[id(inside)] = inside
+                waiting.append(inside)
+    yield from found.values()
+
+
+def nodes_of(graph: Any) -> list[Any]:
+    """Calls in the order in which the graph makes them."""
+    by_depth = getattr(graph, "_functional", graph)._nodes_by_depth
+    return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth] if not node.is_input]
 
 
 class Trace(layers.Layer):

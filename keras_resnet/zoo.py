@@ -225,6 +225,7 @@ def build(
     pooling: str | None = None,
     classifier_activation: Any = "softmax",
     input_tensor: Any = None,
+    remat: bool = False,
     **config_changes: Any,
 ) -> keras.Model:
     """The published network of that name, with any field of its row changed.
@@ -242,6 +243,8 @@ def build(
         pooling: Without the top: "avg" or "max" for a vector an image, None for the last stage's NHWC output.
         classifier_activation: Any Keras activation; None gives logits, always in float32.
         input_tensor: A Keras tensor to build upon, instead of a new input.
+        remat: Whether training computes each block again going back, to keep what it reads and no more: see
+            `keras_resnet.rematerialize`.
         **config_changes: Fields of the row, such as `shortcut="A"`, `drop_path=0.2` or `groups=32`: see
             `keras_resnet.ResNetConfig`.
 
@@ -261,7 +264,7 @@ def build(
     return build_named(
         name, config_changes, name=name, classes=classes, input_shape=input_shape, weights=weights,
         include_top=include_top, pooling=pooling, classifier_activation=classifier_activation,
-        input_tensor=input_tensor,
+        input_tensor=input_tensor, remat=remat,
     )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from keras_resnet.data import (
     training_view,
 )
 from keras_resnet.predict import ends_in_logits
+from keras_resnet.remat import rematerialize
 from keras_resnet.tracing import walk
 from keras_resnet.training.checkpoint import Checkpoint
 from keras_resnet.training.optimizer import Average, Held, HoldUntil, learning_rate, optimizer
@@ -39,6 +40,8 @@ def check_fit(model: keras.Model, source: Source, recipe: Recipe) -> None:
     watched = source.validation is not None
     expect(recipe.schedule != "plateau" or watched, "schedule", "another than 'plateau', or a validation split "
            "(`--validation 0.1`): the test does not steer", recipe.schedule)  # fmt: skip
+    several = strategy_of(model) is not None and getattr(model, "rematerialized", False)
+    expect(not several, "remat", "False under a strategy, whose devices synchronize their batch norms", True)
     found, wanted = (model.input_shape[-1], *model.output_shape[1:]), (source.shape[-1], source.classes)
     expect(found == wanted, "model", f"one that takes {wanted[0]} channels and gives {wanted[1]} classes", found)
     expect_one_size(source.train, read_by(model, source))
@@ -190,6 +193,8 @@ def compiled(model: keras.Model, recipe: Recipe, steps: int) -> tuple[keras.Mode
         distribute.synchronized(model)
     with model.distribute_strategy.scope():
         fitted, rate = keras.Model(model.inputs, model.outputs), learning_rate(recipe, steps)
+        if getattr(model, "rematerialized", False):
+            rematerialize(fitted)
         sgd: keras.optimizers.Optimizer = optimizer(recipe, rate)
         if any(layer.compute_dtype == "float16" for layer in walk(model)):
             sgd = keras.optimizers.LossScaleOptimizer(sgd)
