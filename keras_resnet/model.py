@@ -1,9 +1,7 @@
 """What every family's builder shares: the arguments of keras.applications, the input, the head, and the graph's use."""
 
-import gc
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypedDict
@@ -54,8 +52,7 @@ def functional(trunk, config, *, name, classes=None, input_shape=None, weights=N
     expect(there or classes or not include_top, "weights", "a source with a classifier, or classes=..., or "
            "include_top=False", checkpoint and checkpoint.origin)  # fmt: skip
     x = image_input(input_shape, input_tensor, config.smallest_size)
-    with collection_paused():
-        y = trunk(x, config)
+    y = trunk(x, config)
     if include_top:
         y = dropout(head_pool(name="head_pool")(y), config.head_dropout, "head")
         whole = keras.config.dtype_policy().variable_dtype  # softmax in half precision loses accuracy
@@ -72,18 +69,6 @@ def functional(trunk, config, *, name, classes=None, input_shape=None, weights=N
 def kernels_hint():
     if keras.backend.backend() == "tensorflow" and on_cpu():
         environment.hint()
-
-
-@contextmanager
-def collection_paused() -> Iterator[None]:
-    """While layers are made, which all stay: Python's collector would search the ones so far again and again."""
-    running = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if running:
-            gc.enable()
 
 
 def one_or_all(tensors):

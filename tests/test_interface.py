@@ -1,6 +1,5 @@
 """What users of keras.applications expect of a builder, and of stage outputs."""
 
-import gc
 from importlib import import_module
 
 import keras
@@ -10,7 +9,6 @@ import tensorflow as tf
 
 import keras_resnet
 from keras_resnet import NETWORKS, DenseNetConfig, FractalNetConfig, ResNetConfig, features
-from keras_resnet.model import collection_paused
 
 TINY = ResNetConfig(stages=((8, 8), (16,), (24,), (32,)), stem="imagenet", stem_filters=8)
 
@@ -178,15 +176,6 @@ def test_a_training_step_has_less_to_trace_than_that_of_keras_applications():
     theirs = keras.applications.ResNet50(weights=None, input_shape=(64, 64, 3))
     assert len(ours.trainable_variables) < len(theirs.trainable_variables)
     assert operations(ours) < operations(theirs)
-
-
-def test_building_leaves_the_garbage_collector_as_it_was():
-    with collection_paused():
-        with pytest.raises(ZeroDivisionError), collection_paused():
-            1 / 0  # noqa: B018
-        keras_resnet.ResNet20()
-        assert not gc.isenabled()
-    assert gc.isenabled()
 
 
 def test_channels_first_is_refused():
