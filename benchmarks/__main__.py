@@ -1,4 +1,4 @@
-"""python -m benchmarks NAME [--output FOLDER]: measures, prints a table, writes NAME.json."""
+"""python -m benchmarks NAME: measures, prints a table, writes NAME.json, and puts the table in docs/benchmarks.md."""
 
 from pathlib import Path
 
@@ -9,23 +9,32 @@ from benchmarks.harness import report, work
 
 ROOMS = (grouped_conv, train, inference, pipeline, memory, startup)
 BENCHMARKS = {name: benchmark for room in ROOMS for name, benchmark in room.BENCHMARKS.items()}
-GROUPS = {"startup": list(startup.BENCHMARKS)}
+PAGE, END = Path("docs/benchmarks.md"), "<!-- end -->"
 
 
 @click.command()
-@click.argument("name", type=click.Choice([*BENCHMARKS, *GROUPS]))
+@click.argument("names", nargs=-1, required=True, type=click.Choice(list(BENCHMARKS)))
 @click.option(
     "--output", type=click.Path(file_okay=False, path_type=Path), default=Path("benchmarks"), show_default=True
 )
 @click.option("--worker", hidden=True)
-def main(name, output, worker):
-    """Measure every contender of benchmark NAME in turns, or those of a group of benchmarks."""
+def main(names, output, worker):
+    """Measure every contender of each benchmark in turns."""
     if worker:
-        work(next(contender for contender in BENCHMARKS[name].contenders if contender.name == worker))
+        work(next(contender for contender in BENCHMARKS[names[0]].contenders if contender.name == worker))
         return
-    for each in GROUPS.get(name, [name]):
-        click.echo(f"{each}: {BENCHMARKS[each].about}")
-        click.echo(report(each, BENCHMARKS[each], output))
+    for name in names:
+        click.echo(f"{name}: {BENCHMARKS[name].about}")
+        table = report(name, BENCHMARKS[name], output)
+        click.echo(table)
+        show(name, table)
+
+
+def show(name: str, table: str) -> None:
+    """In the page, where it has a place for that table."""
+    before, mark, behind = PAGE.read_text().partition(f"<!-- {name} -->\n") if PAGE.exists() else ("", "", "")
+    if mark:
+        PAGE.write_text(before + mark + table + "\n" + END + behind.partition(END)[2])
 
 
 if __name__ == "__main__":
