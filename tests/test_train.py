@@ -190,6 +190,7 @@ class TestTheCommandLine:
         assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.xdist_group("trained")
 class TestTheRunFolder:
     def test_says_what_was_asked_for(self, run):
         assert Run.read(run) == Run(network="resnet20", data="digits")
