@@ -4,7 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -245,10 +245,14 @@ def preparation(job: Job) -> Callable[[tf.Tensor], tf.Tensor]:
     size = job.row.resize
     of_any_size, of_that_size = (preprocessing_of(job.model, replace(job.row, resize=to)) for to in (size, None))
 
+    def as_they_are(images):
+        images = tf.identity(images)
+        images.set_shape((None, *size, job.channels))
+        return of_that_size(images)
+
     def prepare(images):
         has_that_size = tf.reduce_all(tf.shape(images)[1:3] == size)
-        sized = partial(tf.ensure_shape, images, (None, *size, job.channels))
-        return tf.cond(has_that_size, lambda: of_that_size(sized()), lambda: of_any_size(images))
+        return tf.cond(has_that_size, lambda: as_they_are(images), lambda: of_any_size(images))
 
     return prepare if size else of_any_size
 
