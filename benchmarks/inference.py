@@ -30,23 +30,19 @@ def of_ours(form: str, runtime: Callable[[Path, int], Callable], batch: int):
 
 def of_keras(batch: int):
     import keras
+    import tensorflow as tf
 
     with TemporaryDirectory() as folder:
         keras.applications.ResNet50(weights=None).export(folder, verbose=False)
-        return saved_model(Path(folder), batch, signature="serve")
+        loaded, x = tf.saved_model.load(folder), tf.constant(images(batch))
+    return lambda: loaded.serve(x).numpy()
 
 
-def saved_model(folder: Path, batch: int, signature: str = "serving_float"):
+def saved_model(folder: Path, batch: int):
     import tensorflow as tf
 
-    loaded, x = tf.saved_model.load(folder), tf.constant(images(batch))
-    serve = loaded.signatures.get(signature) or getattr(loaded, signature)
-
-    def run():
-        answers = serve(images=x) if signature == "serving_float" else serve(x)
-        return (answers["probabilities"] if isinstance(answers, dict) else answers).numpy()
-
-    return run
+    serve, x = tf.saved_model.load(folder).signatures["serving_float"], tf.constant(images(batch))
+    return lambda: serve(images=x)["probabilities"].numpy()
 
 
 def litert(folder: Path, batch: int):

@@ -103,9 +103,9 @@ def on_torchs(about: str, make, batch: int, size: int) -> Contender:
     return Contender(f"torch, channels_last: {about}", partial(on_torch, make, batch, size))
 
 
-def benchmark(name: str, batch: int, size: int, *peers: Contender) -> Benchmark:
+def benchmark(name: str, batch: int, size: int, *peers: Contender, rounds: int = 7) -> Benchmark:
     about = f"{__doc__} {name}, {batch} images of {size} x {size}."
-    return Benchmark(about, (our(name, batch, size), *peers))
+    return Benchmark(about, (our(name, batch, size), *peers), rounds=rounds)
 
 
 CIFAR, IMAGENET = (128, 32), (8, 224)
@@ -116,6 +116,7 @@ BENCHMARKS = {
         "resnet20", *CIFAR,
         *keras_own("resnet20", *CIFAR),
         on_torchs("ResNet-20", akamasters_resnet20, *CIFAR),
+        rounds=31,  # they are short
     ),
     "train_resnet50": benchmark(
         "resnet50", *IMAGENET,
