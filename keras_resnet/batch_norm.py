@@ -8,8 +8,7 @@ class BatchNormalization(layers.BatchNormalization):
     """`keras.layers.BatchNormalization`: same arguments, weights and results, and the same in a file.
 
     Keras 3 writes the norm of a batch out in some ten operations, each of which reads or writes all activations once
-    more, and its gradient in as many. TensorFlow has one kernel for each, on every device, that takes a third of the
-    time (benchmarks/).
+    more, and its gradient in as many. TensorFlow has one kernel for each, on every device (docs/benchmarks.md).
     """
 
     __module__ = "keras.layers"  # a saved network is of stock layers, and loads where this package is not
