@@ -5,4 +5,5 @@
 
 import sys
 
-sys.exit(f"Usage: {(__doc__ or '').partition(':')[0]}")
+if __name__ == "__main__":
+    sys.exit(f"Usage: {(__doc__ or '').partition(':')[0]}")
