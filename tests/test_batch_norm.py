@@ -154,6 +154,6 @@ def test_a_file_that_this_package_loads_has_its_kernels(tmp_path):
     assert {BatchNormalization, keras_resnet.GroupedConv2D} <= set(classes)
     assert [type(layer) for layer in loaded.layers] == classes
     assert [type(layer) for layer in keras.models.clone_model(loaded).layers] == classes
-    assert {type(layer).__module__.split(".")[0] for layer in keras_resnet.portable(loaded).layers} == {"keras"}
+    assert not {BatchNormalization, keras_resnet.GroupedConv2D} & {*map(type, keras_resnet.portable(loaded).layers)}
     x = images(2, 32, 32, 3)
     expect_equal([loaded(x, training=True)], [model(x, training=True)], 1e-5)

@@ -236,11 +236,15 @@ CAFFE_LAYERS = {
 }
 
 
+def row_of(layer, table, default=None):
+    return next((row for kind, row in table.items() if isinstance(layer, kind)), default)
+
+
 def caffe_layers(model, names):
     """Layers that compute what the model computes: with biases, which the norms' means have too."""
     found = []
     for layer in model.layers:
-        if write := CAFFE_LAYERS.get(type(layer)):
+        if write := row_of(layer, CAFFE_LAYERS):
             found += write(model, layer, renamed(layer.name, names) if layer.weights else "")
     return found
 
@@ -271,7 +275,7 @@ def variant(model, changes=None, name=str):
     """A copy with other settings of the layers of some type, under other names, and its own weights."""
 
     def clone(layer):
-        settings = (changes or {}).get(type(layer), {})
+        settings = row_of(layer, changes or {}, {})
         return type(layer).from_config({**layer.get_config(), **settings, "name": name(layer.name)})
 
     return randomized(keras.models.clone_model(model, clone_function=clone), seed=1)
