@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.harness import Benchmark, Contender
+from benchmarks.train import NO_ONEDNN, ONEDNN
 
-ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "1"}
 SIZE = 224
 
 
@@ -85,7 +85,7 @@ def benchmark(batch: int) -> Benchmark:
             Contender(
                 "keras.applications.ResNet50().export, oneDNN off",
                 partial(of_keras, batch),
-                {"TF_ENABLE_ONEDNN_OPTS": "0"},
+                NO_ONEDNN,
             ),
             Contender("keras_resnet.export, LiteRT", partial(of_ours, "litert", litert, batch)),
             Contender("keras_resnet.export, onnxruntime", partial(of_ours, "onnx", onnxruntime, batch)),

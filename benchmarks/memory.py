@@ -3,25 +3,19 @@
 from functools import partial
 
 from benchmarks.harness import Benchmark, Contender
+from benchmarks.train import ONEDNN, on_keras
 
 
 def step(network: str, batch: int, remat: bool):
-    import keras
-    import numpy as np
-
     import keras_resnet
 
-    model = keras_resnet.build(network, classifier_activation=None, remat=remat)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss)
-    images, labels = np.zeros((batch, *model.input_shape[1:]), "float32"), np.arange(batch) % 10
-    return lambda: model.train_on_batch(images, labels)
+    return on_keras(partial(keras_resnet.build, network, classifier_activation=None, remat=remat), batch, 32)
 
 
 def benchmark(network: str, batch: int, rounds: int) -> Benchmark:
     contenders = (
-        Contender(f"{network}, remat=True", partial(step, network, batch, True), {"TF_ENABLE_ONEDNN_OPTS": "1"}),
-        Contender(network, partial(step, network, batch, False), {"TF_ENABLE_ONEDNN_OPTS": "1"}),
+        Contender(f"{network}, remat=True", partial(step, network, batch, True), ONEDNN),
+        Contender(network, partial(step, network, batch, False), ONEDNN),
     )
     about = f"{__doc__} This: {network}, {batch} images of 32 x 32."
     return Benchmark(about, contenders, rounds=rounds, warmups=1, memory=True, fresh=True)

@@ -7,13 +7,14 @@ import os
 import tempfile
 from collections import deque
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 
 from benchmarks.harness import Benchmark, Contender
+from benchmarks.train import ONEDNN, on_keras, ours
 
 CORES = 2
-ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "1"}
 MEAN, STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)  # CIFAR-10's
 
 
@@ -113,16 +114,8 @@ def cifar_torch():
 
 def cifar_steps():
     """What takes the batches."""
-    import keras
-    import numpy as np
-
-    import keras_resnet
-
-    model = keras_resnet.ResNet20(classifier_activation=None)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss)
-    images, labels = np.zeros((BATCH, 32, 32, 3), "float32"), np.arange(BATCH) % 10
-    return lambda: [model.train_on_batch(images, labels) for _ in range(BATCHES)]
+    step = on_keras(partial(ours, "resnet20"), BATCH, 32)
+    return lambda: [step() for _ in range(BATCHES)]
 
 
 # JPEG: photographs of about 500 x 375, a random crop of each resized to 224 x 224, flipped, normalized.
