@@ -21,7 +21,8 @@ PAGE, END = Path("docs/benchmarks.md"), "<!-- end -->"
 def main(names, output, worker):
     """Measure every contender of each benchmark in turns."""
     if worker:
-        work(next(contender for contender in BENCHMARKS[names[0]].contenders if contender.name == worker))
+        benchmark = BENCHMARKS[names[0]]
+        work(next(contender for contender in benchmark.contenders if contender.name == worker), benchmark.passes)
         return
     for name in names:
         click.echo(f"{name}: {BENCHMARKS[name].about}")

@@ -39,6 +39,7 @@ class Benchmark:
     contenders: tuple[Contender, ...]
     rounds: int = 7  # enough for a median and its spread
     warmups: int = 2
+    passes: int = 1  # calls of a run: where one is short, it would find its weights out of the caches
     fresh: bool = False  # whether every round is a process of its own, whose last run is measured
     memory: bool = False  # whether memory is compared, and not time
 
@@ -78,20 +79,21 @@ class Worker:
         self.process.wait()
 
 
-def work(contender: Contender) -> None:
+def work(contender: Contender, passes: int) -> None:
     """The worker's side."""
     run = contender.make()
     before = resident()
     for line in sys.stdin:
-        answer = contender.facts() if line == "facts\n" else measured(run, before)
+        answer = contender.facts() if line == "facts\n" else measured(run, before, passes)
         print(line.strip(), json.dumps(answer), flush=True)
 
 
-def measured(run: Callable[[], object], before: float) -> Measures:
+def measured(run: Callable[[], object], before: float, passes: int) -> Measures:
     gc.collect()  # what the last run left is not this one's
     start = time.perf_counter()
-    run()
-    return {"seconds": time.perf_counter() - start, "peak_mb": peak(), "own_mb": peak() - before}
+    for _ in range(passes):
+        run()
+    return {"seconds": (time.perf_counter() - start) / passes, "peak_mb": peak(), "own_mb": peak() - before}
 
 
 def resident() -> float:

@@ -76,24 +76,21 @@ def torch(batch: int):
     return run
 
 
-def benchmark(batch: int) -> Benchmark:
+def benchmark(batch: int, passes: int) -> Benchmark:
     return Benchmark(
         f"{__doc__} Batch {batch}.",
         (
             Contender("keras_resnet.export, SavedModel", partial(of_ours, "saved_model", saved_model, batch), ONEDNN),
             Contender("keras.applications.ResNet50().export, TensorFlow's defaults", partial(of_keras, batch)),
-            Contender(
-                "keras.applications.ResNet50().export, oneDNN off",
-                partial(of_keras, batch),
-                NO_ONEDNN,
-            ),
+            Contender("keras.applications.ResNet50().export, oneDNN off", partial(of_keras, batch), NO_ONEDNN),
             Contender("keras_resnet.export, LiteRT", partial(of_ours, "litert", litert, batch)),
             Contender("keras_resnet.export, onnxruntime", partial(of_ours, "onnx", onnxruntime, batch)),
             Contender("torch channels_last, batch norm folded: torchvision resnet50", partial(torch, batch)),
         ),
-        rounds=21,
-        warmups=5,
+        rounds=15,
+        warmups=2,
+        passes=passes,
     )
 
 
-BENCHMARKS = {"inference": benchmark(1), "inference_8": benchmark(8)}
+BENCHMARKS = {"inference": benchmark(1, passes=16), "inference_8": benchmark(8, passes=2)}
