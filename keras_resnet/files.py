@@ -18,6 +18,7 @@ def completed(path: Path) -> Iterator[Path]:
     expect(not path.exists(), "path", "a path where nothing exists yet", str(path))
     with replaced(path) as partial:
         yield partial
+        expect(not path.exists(), "path", "a path where nothing else was written meanwhile", str(path))
 
 
 @contextmanager

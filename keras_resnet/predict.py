@@ -40,15 +40,17 @@ def preprocessing(model: keras.Model, row: Preprocessing | str | None = None) ->
     found = preprocessing_row(model, row)
     channels = model.input_shape[-1]
     expect(len(found.mean) == channels, "preprocessing", f"one of {channels} channels, as the model", found)
-    chain: list[Any] = [layers.Rescaling(1.0, name="to_float")]
+    full: dict[str, Any] = {"dtype": "float32"}  # also under a global policy of half precision
+    chain: list[Any] = [layers.Rescaling(1.0, name="to_float", **full)]
     if found.resize:
-        middle = dict(crop_to_aspect_ratio=True, antialias=True)
+        middle = dict(crop_to_aspect_ratio=True, antialias=True, **full)
         chain.append(layers.Resizing(*found.resize, found.interpolation, **middle, name="resized"))
     if found.crop and found.crop != found.resize:
-        chain.append(layers.CenterCrop(*found.crop, name="cropped"))
+        chain.append(layers.CenterCrop(*found.crop, name="cropped", **full))
     scale = [1 / std for std in found.std]
     offset = [-mean / std for mean, std in zip(found.mean, found.std, strict=True)]
-    return keras.Sequential([*chain, layers.Rescaling(scale, offset, name="normalized")], name="preprocessing")
+    chain.append(layers.Rescaling(scale, offset, name="normalized", **full))
+    return keras.Sequential(chain, name="preprocessing")
 
 
 def preprocessing_row(model: keras.Model, row: Preprocessing | str | None) -> Preprocessing:

@@ -1,8 +1,11 @@
 """A trained network for serving: a SavedModel that takes pixels or files, LiteRT, ONNX and a portable `.keras`."""
 
+import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.util import find_spec
@@ -18,13 +21,14 @@ from keras import layers
 from keras_resnet import runtimes
 from keras_resnet.card import Card, Preprocessing, attach, card
 from keras_resnet.checks import COUNT, FLAG, Rule, expect, expect_rule, is_list_of
-from keras_resnet.data import Examples, Source, digits, evaluation_batches, evaluation_view
-from keras_resnet.files import overwritten, restored, versions_in
+from keras_resnet.data import Examples, Source, digits, evaluation_batches, evaluation_view, expect_one_size
+from keras_resnet.files import completed, overwritten, restored, versions_in
 from keras_resnet.fold import fold_batch_norm
 from keras_resnet.model import portable
 from keras_resnet.predict import decode_predictions, ends_in_logits, preprocessing_row
 from keras_resnet.predict import preprocessing as preprocessing_of
 from keras_resnet.tracing import walk
+from keras_resnet.training.evaluate import expect_fitting
 
 TOP = 5  # classes that are named
 COMPARED, CALIBRATED, MEASURED = 16, 256, 1000  # images
@@ -63,7 +67,7 @@ def export(
     - "keras": `model.keras`, of stock layers and in no need of this package, from normalized images.
 
     Beside them are `card.json` and `card.md`: with each file's size, its largest difference in a probability, how long
-    an image took here, and its accuracy where there are `data`.
+    an image took on this machine's CPU, and its accuracy where there are `data`.
 
     Args:
         model: A classifier, also a loaded one. It stays as it is.
@@ -96,10 +100,14 @@ def export(
     expect(data is None or isinstance(data, Source), "data", "what keras_resnet.load_data returns, or None", data)
     folder = version_folder(Path(path), version, overwrite)
     job = Job(model, preprocessing_row(model, preprocessing), fold, data)
+    if data:
+        expect_fitting(model, data)
+        expect_one_size(data.test, replace(job.row, crop=job.row.crop or job.taken))
+    formats = list(dict.fromkeys(formats))
     for name in formats:
         expect_possible(name, job)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with overwritten(folder) as partial:
+    with (overwritten if overwrite else completed)(folder) as partial:
         partial.mkdir()
         for name in formats:
             FORMATS[name].write(job, partial / FORMATS[name].file)
@@ -145,7 +153,8 @@ class Job:
         model = in_float32(self.model)
         if not ends_in_logits(model):
             return model
-        return keras.Model(model.inputs[0], layers.Softmax(name="probabilities")(model.outputs[0]), name=model.name)
+        softmax = layers.Softmax(name="probabilities", dtype="float32")
+        return keras.Model(model.inputs[0], softmax(model.outputs[0]), name=model.name)
 
     @cached_property
     def network(self) -> keras.Model:
@@ -169,7 +178,13 @@ class Job:
     @property
     def raw_size(self) -> tuple[int, int]:
         """To which the row resizes; or what the network takes."""
-        return self.row.resize or self.row.crop or (ANY if None in self.shape else self.shape[:2])  # type: ignore[return-value]
+        return self.row.resize or self.row.crop or self.taken or ANY
+
+    @property
+    def taken(self) -> tuple[int, int] | None:
+        """Height and width that the network takes, or that the data have; None for any."""
+        shapes = (self.shape, *([self.data.shape] if self.data else []))
+        return next((shape[:2] for shape in shapes if None not in shape), None)  # type: ignore[return-value]
 
     def sized(self, images: np.ndarray) -> np.ndarray:
         """The middle of raw images that the network sees, float32 of 0 to 255."""
@@ -262,7 +277,8 @@ def class_labels(model: keras.Model) -> list[str]:
     classes = model.output_shape[-1]
     try:
         likeliest_first = decode_predictions(np.arange(classes, 0, -1)[np.newaxis], classes, model)[0]
-    except ConnectionError:
+    except ConnectionError as error:
+        warnings.warn(f"{error} The labels are the classes' numbers.", stacklevel=2)
         return [str(number) for number in range(classes)]
     return [name for _, name, _ in likeliest_first]
 
@@ -281,9 +297,9 @@ def write_warmup(path: Path, signatures: Iterable[str], image: np.ndarray) -> No
     from tensorflow_serving.apis.predict_pb2 import PredictRequest
     from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog, PredictLog
 
-    file = tf.io.encode_png(image[0]).numpy()
-    inputs = {"serving_default": image, "features": image, "serving_float": image.astype("float32"),
-              "serving_bytes": np.array([file], object)}  # fmt: skip
+    inputs = {"serving_default": image, "features": image, "serving_float": image.astype("float32")}
+    if image.shape[-1] in DECODED:
+        inputs["serving_bytes"] = np.array([tf.io.encode_png(image[0]).numpy()], object)
     folder = path / "assets.extra"
     folder.mkdir()
     with tf.io.TFRecordWriter(str(folder / "tf_serving_warmup_requests")) as file:
@@ -350,7 +366,8 @@ def compared(job: Job, folder: Path, formats: Sequence[str]) -> dict[str, dict[s
         ExportError: Where a format does not give the network's probabilities.
     """
     images, labels = job.images(job.data.test, MEASURED) if job.data else job.images(digits().test, COMPARED)
-    expected = job.whole.predict(job.row(job.sized(images)), runtimes.BATCH, verbose=0)
+    with without_tensor_float_32():
+        expected = job.whole.predict(job.row(job.sized(images)), runtimes.BATCH, verbose=0)
     files = {name: folder / FORMATS[name].file for name in formats}
     measured, ran = {}, run_elsewhere(files.values(), images, job.row)
     for name, (probabilities, milliseconds) in zip(formats, ran, strict=True):
@@ -365,8 +382,21 @@ def compared(job: Job, folder: Path, formats: Sequence[str]) -> dict[str, dict[s
     return measured
 
 
+@contextmanager
+def without_tensor_float_32() -> Iterator[None]:
+    """GPUs convolve float32 in 10 bits by default, too few to compare by."""
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
+
+
 def run_elsewhere(files: Iterable[Path], images: np.ndarray, row: Preprocessing) -> list[tuple[np.ndarray, float]]:
     """Probabilities, and an image's median time in milliseconds, from a Python process that imports nothing of ours.
+
+    It runs on the CPU: this process may hold all of a GPU's memory.
 
     Args:
         files: Exported by `export`: a version's folder for its SavedModel.
@@ -380,7 +410,8 @@ def run_elsewhere(files: Iterable[Path], images: np.ndarray, row: Preprocessing)
         given, returned = Path(folder) / "images.npz", Path(folder) / "results.npz"
         np.savez(given, images=images, crop=row.crop or images.shape[1:3], mean=row.mean, std=row.std)
         command = [sys.executable, "-P", runtimes.__file__, given, returned, *files]
-        process = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+        process = subprocess.run(list(map(str, command)), capture_output=True, text=True,
+                                 env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"})  # fmt: skip
         if process.returncode:
             raise RuntimeError(f"An exported file did not run in a process of its own:\n{process.stderr}")
         with np.load(returned) as results:

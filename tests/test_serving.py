@@ -163,6 +163,24 @@ class TestOtherNetworks:
         np.testing.assert_allclose(answers["probabilities"], model(images / np.float32(255)), atol=1e-5)
         assert answers["labels"][0, 0].decode() == str(answers["classes"][0, 0])
 
+    def test_one_of_any_size_is_measured_at_the_datas(self, tmp_path, monkeypatch):
+        model = network((None, None, 1), preprocessing=None)
+        monkeypatch.setattr(module, "compared", lambda job, folder, formats: {"size": job.raw_size})
+        monkeypatch.setitem(module.FORMATS, "keras", module.Format(lambda job, path: path.touch(), "f", 1, fixed=False))
+        exported = export(model, tmp_path / "any", formats=["keras", "keras"], data=digits(), preprocessing="unit")
+        assert keras_resnet.card(exported).exports == {"size": [8, 8]}
+
+    def test_a_policy_of_half_precision_does_not_reach_the_pixels(self, signatures, model):
+        images = digits().test.images[:3]
+        wanted = preprocessing(model)(images)
+        keras.config.set_dtype_policy("mixed_float16")
+        try:
+            found = preprocessing(model)(images)
+        finally:
+            keras.config.set_dtype_policy("float32")
+        assert found.dtype == tf.float32
+        np.testing.assert_array_equal(found, wanted)
+
     def test_mixed_precision_is_exported_whole(self):
         keras.config.set_dtype_policy("mixed_bfloat16")
         try:
@@ -192,6 +210,17 @@ class TestVersions:
         assert export(network(), folder, version=7).name == "7"
         assert export(network(), folder, version="next").name == "8"
         assert (folder / "1" / "mine").exists()
+
+    def test_what_another_process_wrote_meanwhile_stays(self, folder, monkeypatch):
+        def meanwhile(job, path):
+            (folder / "1").mkdir(exist_ok=True)
+            (folder / "1" / "mine").touch()
+
+        monkeypatch.setitem(module.FORMATS, "saved_model", module.Format(meanwhile, "file", 1e-4))
+        with pytest.raises(ValueError, match=r"`path`. Expected a path where nothing else was written meanwhile"):
+            export(network(), folder, version="next")
+        assert [path.name for path in folder.iterdir()] == ["1"]
+        assert [path.name for path in (folder / "1").iterdir()] == ["mine"]
 
     def test_overwriting_leaves_nothing_of_the_old_one(self, folder):
         export(network(), folder)
@@ -249,6 +278,14 @@ class TestRefusals:
     def test_arguments(self, tmp_path, changes, message):
         with pytest.raises(ValueError, match=message):
             export(network(), tmp_path / "out", **changes)
+        assert not list(tmp_path.iterdir())
+
+    def test_data_of_other_channels_and_classes(self, tmp_path):
+        images, labels = np.zeros((30, 12, 12, 3), "uint8"), np.arange(30) % 10
+        with pytest.raises(ValueError, match=r"`data`. Expected images of the model's 1 channels"):
+            export(network(), tmp_path / "out", data=keras_resnet.load_data((images, labels)))
+        with pytest.raises(ValueError, match=r"`data`. Expected a source of the model's 10 classes"):
+            export(network(), tmp_path / "out", data=keras_resnet.load_data((images[..., :1], labels % 3)))
         assert not list(tmp_path.iterdir())
 
     def test_a_size_that_is_not_fixed(self, tmp_path):

@@ -120,13 +120,19 @@ def source_for(model: keras.Model, data: Any, split: str) -> Source:
     source = load_data(data)
     splits = [name for name in ("test", "validation", "train") if getattr(source, name) is not None]
     expect(split in splits, "split", f"one of {splits}, which {source.name} has", split)
-    classes, channels = model.output_shape[-1], model.input_shape[-1]
-    expect(source.classes == classes, "data", f"a source of the model's {classes} classes", source.classes)
-    expect(source.shape[-1] == channels, "data", f"images of the model's {channels} channels", source.shape)
+    expect_fitting(model, source)
+    classes = source.classes
     names, numbers = getattr(card(model), "class_names", None), tuple(map(str, range(classes)))
     agree = not isinstance(names, tuple) or source.class_names in (names, numbers) or names == numbers
     expect(agree, "data", f"the model's classes, {names}", source.class_names)
     return source
+
+
+def expect_fitting(model: keras.Model, source: Source) -> None:
+    """Raises a ValueError unless the source has the model's classes and channels."""
+    classes, channels = model.output_shape[-1], model.input_shape[-1]
+    expect(source.classes == classes, "data", f"a source of the model's {classes} classes", source.classes)
+    expect(source.shape[-1] == channels, "data", f"images of the model's {channels} channels", source.shape)
 
 
 def evaluation(scores: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]) -> Evaluation:
