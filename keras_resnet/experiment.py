@@ -249,11 +249,11 @@ def finish(folder: Path, model, run: Run, recipe: Recipe, source: Source, say) -
     describe(model, run, recipe, source, {})
     with replaced(folder / "model.keras") as path:
         portable(model).save(path)
-    final = load_model(folder / "model.keras")  # of one device and in stock layers: what the user gets is measured
+    final = load_model(folder / "model.keras")  # of one device: what the user gets is measured
     found = evaluate(final, source)
     describe(final, run, recipe, source, {**found.metrics(), "training_seconds": round(seconds, 1)})
     with replaced(folder / "model.keras") as path:
-        final.save(path)
+        portable(final).save(path)
     exported = folder / "saved_model" / "1"
     if not exported.exists():
         export(final, folder / "saved_model")
@@ -294,7 +294,8 @@ def write_evaluation(folder: Path, found: Evaluation, title: str, say) -> None:
 
 def show_predictions(exported: Path, row: Preprocessing, source: Source, say) -> None:
     """Of the export, in a process that has nothing of ours."""
-    view = evaluation_view(source.test, row, source.shape[-1])
+    raw = replace(row, crop=None) if row.resize else row  # the export crops
+    view = evaluation_view(source.test, raw, source.shape[-1])
     images, labels = next(iter(evaluation_batches(source.test, source.classes, SHOWN, view=view)))
     pixels = np.clip(np.round(images), 0, 255).astype("uint8")
     wide = max(10, *map(len, source.class_names))

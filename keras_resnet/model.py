@@ -201,7 +201,7 @@ def freeze(model: keras.Model, until: str | None) -> keras.Model:
 def load_model(path: str | Path) -> keras.Model:
     """As `keras.models.load_model`, with the model's card, and with our norms and grouped convolutions for Keras'.
 
-    They compute the same, and train faster. `portable` is the way back.
+    They compute the same, and train faster. `portable` is the way back, for a file that loads without this package.
 
     Raises:
         ValueError: Where the path is not that of a `.keras` file.

@@ -20,7 +20,7 @@ from keras_resnet.card import Card, Preprocessing
 from keras_resnet.cli import main
 from keras_resnet.data import Arrays, digits, evaluation_batches, training_batches
 from keras_resnet.data.augment import Draws
-from keras_resnet.experiment import Run
+from keras_resnet.experiment import Run, experiment
 from keras_resnet.files import completed, new_folder
 from keras_resnet.serving import run_elsewhere
 from keras_resnet.training import RECIPES, Recipe, evaluate
@@ -246,6 +246,15 @@ def test_the_command_of_a_run_is_that_run(run, monkeypatch):
     monkeypatch.setattr("keras_resnet.experiment.experiment", lambda run, output, resume: found.append(run))
     assert CliRunner().invoke(main, shlex.split(run.command)[1:]).exit_code == 0
     assert found == [run]
+
+
+def test_the_file_of_a_grouped_network_loads_without_this_package(tmp_path):
+    config, changes = {"stages": [[32]], "stem_filters": 8, "groups": 4}, {"epochs": 1, "steps_per_epoch": 2}
+    experiment(Run(network="resnext29_32x4d", data="digits", config=config, changes=changes), tmp_path, say=str)
+    file = tmp_path / "resnext29_32x4d-digits" / "model.keras"
+    loaded = "import keras, sys; keras.models.load_model(sys.argv[1]); assert 'keras_resnet' not in sys.modules"
+    subprocess.run([sys.executable, "-P", "-c", loaded, str(file)], check=True, cwd=tmp_path)
+    assert keras_resnet.card(file).metrics["accuracy"] > 0
 
 
 @pytest.mark.xdist_group("phases")
