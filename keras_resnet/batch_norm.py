@@ -23,7 +23,7 @@ class BatchNormalization(layers.BatchNormalization):
             x=inputs, scale=self.gamma, offset=self.beta, mean=none, variance=none, epsilon=self.epsilon,
             is_training=True,
         )  # fmt: skip
-        values = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
+        values = tf.cast(tf.size(inputs, tf.int64) // inputs.shape[-1], tf.float32)
         variance *= (values - 1) / values  # the kernel's is the unbiased one, Keras' moves by the biased one
         for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving * self.momentum + batch * (1 - self.momentum))
@@ -36,10 +36,14 @@ class BatchNormalization(layers.BatchNormalization):
             and self.axis in (3, -1)
             and len(inputs.shape) == 4
             and keras.backend.standardize_dtype(inputs.dtype) in ("float32", "bfloat16", "float16")
+            and self.variable_dtype == "float32"
             and self.scale
             and self.center
             and not (self.synchronized or self.renorm)
         )
+
+    def __reduce__(self):  # pickle would look for this class under its module's name
+        return layers.BatchNormalization._unpickle_model, super().__reduce__()[1]
 
     def stock(self):
         return layers.BatchNormalization.from_config(self.get_config())

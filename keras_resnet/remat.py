@@ -19,8 +19,8 @@ def rematerialize(model: keras.Model) -> keras.Model:
     a call with `training=True` sees the network as it was.
 
     It is the model that has it, neither its layers nor its file: ask again for a loaded or copied one, or for another
-    `keras.Model` of the same layers. `keras_resnet.train` does so itself. It is for one device: where several
-    synchronize their batch norms, TensorFlow aborts, and `train` refuses.
+    `keras.Model` of the same layers. `keras_resnet.train` does so itself. It is for one device: with batch norms that
+    several synchronize, TensorFlow has aborted, and `train` refuses. There are no gradients of gradients.
 
     Args:
         model: A network of this package, also a loaded one, or one with other layers around or outside it. Changed in
@@ -73,7 +73,7 @@ def called_in_pieces(graph: Any, pieces: list[tuple[str | None, list[Any]]]) -> 
             else:
                 run_again_later(nodes, tensors, *between)
         made = [tensors[id(tensor)] for tensor in graph.outputs]
-        return made[0] if len(made) == 1 else keras.tree.pack_sequence_as(graph.output, made)
+        return keras.tree.pack_sequence_as(graph._outputs_struct, made)
 
     return call
 

@@ -1,6 +1,7 @@
 """The norm computes and learns what Keras' does, by the fused kernel where there is one, and is Keras' in a file."""
 
 import json
+import pickle
 import zipfile
 
 import keras
@@ -90,6 +91,7 @@ def test_it_keeps_keras_when_there_is_no_kernel(dtype):
         ({"renorm": True}, (4, 5, 6, 7)),
         ({"synchronized": True}, (4, 5, 6, 7)),
         ({"dtype": "float64"}, (4, 5, 6, 7)),
+        ({"dtype": "bfloat16"}, (4, 5, 6, 7)),
     ],
     ids=str,
 )
@@ -122,6 +124,13 @@ def test_a_training_step_under_xla_is_keras():
     compiled = tf.function(lambda: step(ours, x)[:-2], jit_compile=True, autograph=False)
     results = [*compiled(), *ours.non_trainable_weights]
     expect_equal(results, step(theirs, x), 1e-4)
+
+
+def test_it_can_be_pickled():
+    norm, _ = pair((4, 5, 6, 7))
+    copy = pickle.loads(pickle.dumps(norm))
+    assert copy.get_config() == norm.get_config()
+    expect_equal([copy(images(4, 5, 6, 7))], [norm(images(4, 5, 6, 7))], 1e-6)
 
 
 def test_any_number_of_images():

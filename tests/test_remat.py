@@ -165,8 +165,16 @@ def test_training_on_several_devices_is_refused():
     source = keras_resnet.load_data("digits")
     with tf.distribute.OneDeviceStrategy("CPU:0").scope():
         model = keras_resnet.build("resnet20", input_shape=source.shape, remat=True, **SMALL)
-    with pytest.raises(ValueError, match=r"`remat`. Expected False under a strategy"):
-        check_fit(model, source, RECIPES["digits"])
+        around = keras.Sequential([model, keras.layers.Softmax()])
+    for refused in (model, around):
+        with pytest.raises(ValueError, match=r"`remat`. Expected False under a strategy"):
+            check_fit(refused, source, RECIPES["digits"])
+
+
+def test_a_networks_one_output_keeps_its_name():
+    plain, _ = pair("resnet20")
+    model = keras_resnet.rematerialize(keras.Model(plain.inputs[0], {"scores": plain.outputs[0]}))
+    assert model(IMAGES, training=True).keys() == model(IMAGES).keys() == {"scores"}
 
 
 def test_a_model_without_blocks_is_refused():

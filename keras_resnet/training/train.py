@@ -27,7 +27,7 @@ from keras_resnet.data import (
 )
 from keras_resnet.predict import ends_in_logits
 from keras_resnet.remat import rematerialize
-from keras_resnet.tracing import walk
+from keras_resnet.tracing import graphs_of, walk
 from keras_resnet.training.checkpoint import Checkpoint
 from keras_resnet.training.optimizer import Average, Held, HoldUntil, learning_rate, optimizer
 from keras_resnet.training.recipes import Recipe, recipe_of
@@ -40,7 +40,8 @@ def check_fit(model: keras.Model, source: Source, recipe: Recipe) -> None:
     watched = source.validation is not None
     expect(recipe.schedule != "plateau" or watched, "schedule", "another than 'plateau', or a validation split "
            "(`--validation 0.1`): the test does not steer", recipe.schedule)  # fmt: skip
-    several = strategy_of(model) is not None and getattr(model, "rematerialized", False)
+    rematerialized = any(getattr(graph, "rematerialized", False) for graph in graphs_of(model))
+    several = rematerialized and strategy_of(model) is not None
     expect(not several, "remat", "False under a strategy, whose devices synchronize their batch norms", True)
     found, wanted = (model.input_shape[-1], *model.output_shape[1:]), (source.shape[-1], source.classes)
     expect(found == wanted, "model", f"one that takes {wanted[0]} channels and gives {wanted[1]} classes", found)
