@@ -9,10 +9,11 @@ from keras import layers
 
 from keras_resnet.card import attach, card
 from keras_resnet.checks import expect
+from keras_resnet.grouped_conv import GroupedConv2D
 from keras_resnet.model import functional_form
 from keras_resnet.tracing import graphs_of, nodes_of
 
-AFFINE = (layers.Conv2D, layers.Dense)  # and what is derived from them
+CONVOLUTIONS = (layers.Conv2D, GroupedConv2D)  # not what users derive from them, which may change the kernel
 Arrays = tuple[np.ndarray, np.ndarray]  # kernel and bias, in double precision
 
 
@@ -21,8 +22,8 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
 
     A norm right behind a convolution scales its filters and shifts its bias: all of a post-activation network, and
     those inside the branches of a pre-activation one. A norm that 1x1 convolutions and dense layers alone read goes
-    into these. What stays is a norm between a sum or a concatenation and a relu, and one before a convolution that
-    borders its input with zeros, which the norm would have shifted. (Jacob et al. 2018, section 3.2.)
+    into these. What stays is a norm between a sum, a concatenation or a dropout and a relu, and one before a
+    convolution that borders its input with zeros, which the norm would have shifted. (Jacob et al. 2018, section 3.2.)
 
     Args:
         model: Any functional or built sequential Keras model, also with models inside. It stays as it is.
@@ -107,14 +108,15 @@ def is_fixed_norm(node: Any) -> bool:
 
 
 def is_linear(layer: Any) -> bool:
-    return isinstance(layer, AFFINE) and layer.activation is keras.activations.linear and reads_channels_last(layer)
+    is_affine = type(layer) in (*CONVOLUTIONS, layers.Dense)
+    return is_affine and layer.activation is keras.activations.linear and reads_channels_last(layer)
 
 
 def is_pointwise(layer: Any) -> bool:
     """Each pixel of the output is a product of a matrix with that of the input."""
-    if isinstance(layer, layers.Dense):
+    if type(layer) is layers.Dense:
         return True
-    is_conv = isinstance(layer, layers.Conv2D) and reads_channels_last(layer)
+    is_conv = type(layer) in CONVOLUTIONS and reads_channels_last(layer)
     return is_conv and layer.kernel_size == (1, 1) and layer.groups == 1
 
 

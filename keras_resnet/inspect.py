@@ -416,7 +416,8 @@ def grad_cam(model: keras.Model, image: Any, target: int | str | None = None, *,
     expect(maps and (layer is None or layer in maps), "layer", f"one that gives maps, such as {list(maps)[-3:]}", layer)
     at = layer or list(maps)[-1]
     gradient = tape.gradient(score, maps[at], unconnected_gradients="zero")
-    heat = tf.nn.relu(tf.reduce_sum(maps[at] * tf.reduce_mean(gradient, (1, 2), keepdims=True), -1))[0]
+    weights = tf.reduce_mean(gradient, (1, 2), keepdims=True)
+    heat = tf.cast(tf.nn.relu(tf.reduce_sum(maps[at] * weights, -1))[0], tf.float32)
     whole = tf.image.resize(heat[..., None], seen.shape[:2])[..., 0].numpy()
     return Cam(seen, whole / max(whole.max(), TINY), heat.numpy(), chosen, at)
 

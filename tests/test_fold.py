@@ -9,16 +9,14 @@ import keras_resnet
 from keras_resnet import fold_batch_norm
 from keras_resnet.tracing import walk
 
-RNG = np.random.default_rng(0)
-
 
 def trained(model, most=1.5):
     """Its norms have seen something: no statistic and no gamma is what it started as."""
-    positive = most / 3, most
+    rng, positive = np.random.default_rng(0), (most / 3, most)
     spans = {"gamma": positive, "beta": (-0.3, 0.3), "moving_mean": (-0.3, 0.3), "moving_variance": positive}
     for layer in walk(model):
         if isinstance(layer, layers.BatchNormalization):
-            layer.set_weights([RNG.uniform(*spans[v.name], v.shape) for v in layer.weights])
+            layer.set_weights([rng.uniform(*spans[v.name], v.shape) for v in layer.weights])
     return model
 
 
@@ -29,7 +27,7 @@ def norms(model):
 def expect_equal(model, tolerance=1e-5):
     """Returns the folded one."""
     folded = fold_batch_norm(model)
-    images = RNG.normal(size=(3, *model.input_shape[1:])).astype("float32")
+    images = np.random.default_rng(0).normal(size=(3, *model.input_shape[1:])).astype("float32")
     expected, found = (keras.ops.convert_to_numpy(network(images, training=False)) for network in (model, folded))
     assert expected.std() > 0
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * np.abs(expected).max())
@@ -38,6 +36,7 @@ def expect_equal(model, tolerance=1e-5):
 
 def tiny(name, **changes):
     settings = {"classes": 4, "classifier_activation": None, "input_shape": (16, 16, 3)} | changes
+    keras.utils.set_random_seed(0)
     return trained(keras_resnet.build(name, **settings))
 
 
@@ -94,6 +93,13 @@ class TestWhatStays:
 
     def test_a_norm_behind_an_activation(self):
         assert norms(expect_equal(of(lambda x: norm(conv(x, 3, activation="relu")))))
+
+    def test_a_convolution_of_the_users_own(self):
+        class Standardized(layers.Conv2D):
+            def call(self, inputs):
+                return keras.ops.conv(inputs, self.kernel - keras.ops.mean(self.kernel), padding="valid")
+
+        assert norms(expect_equal(of(lambda x: norm(Standardized(4, 1)(x))))) != []
 
     def test_a_convolution_called_twice(self):
         shared = layers.Conv2D(4, 3, padding="same")
@@ -169,6 +175,6 @@ def test_what_has_no_graph_is_refused(model):
 
 
 def test_networks_that_are_nested():
-    model = tiny("plain1202", stages=((4,) * 130,), stem_filters=4)
+    model = tiny("plain1202", stages=((8,) * 130,), stem_filters=8)
     assert any(isinstance(layer, keras.Model) for layer in model.layers)
     assert not norms(expect_equal(trained(model, most=0.3)))
