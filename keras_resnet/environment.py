@@ -3,6 +3,7 @@
 import logging
 import os
 import platform
+import subprocess
 import sys
 from functools import cache
 
@@ -26,8 +27,14 @@ def prepare() -> None:
 
     for name, value in {ONEDNN: 1, **dict.fromkeys(THREADS, cpu_count())}.items():
         os.environ.setdefault(name, str(value))
-    if started == RUN and len(sys.argv) > 1:
-        os.execv(sys.executable, [sys.executable, *options, *sys.argv[1:]])
+    if started == RUN and sys.argv[0] == "-m" and len(sys.argv) > 1:  # and not below a profiler
+        replace_process([sys.executable, *options, *sys.argv[1:]])
+
+
+def replace_process(words: list[str]) -> None:
+    if os.name == "nt":  # whose execv returns to the shell at once
+        sys.exit(subprocess.call(words))
+    os.execv(words[0], words)
 
 
 def command(original: list[str], arguments: list[str]) -> tuple[str, list[str]]:
@@ -47,11 +54,14 @@ def command(original: list[str], arguments: list[str]) -> tuple[str, list[str]]:
 @cache
 def hint() -> None:
     """Logged once, where oneDNN is off though the user has not turned it off, and would help."""
-    if os.environ.get(ONEDNN) != "0" and platform.machine() in ("x86_64", "AMD64") and not onednn_is_on():
+    turned_off = os.environ.get(ONEDNN, "").lower() in ("0", "false")
+    if not turned_off and platform.machine() in ("x86_64", "AMD64") and not onednn_is_on():
         logging.getLogger("keras_resnet").warning(HINT)
 
 
 def onednn_is_on() -> bool:
-    from tensorflow.python.util import _pywrap_util_port  # TensorFlow's own tests ask it
-
+    try:
+        from tensorflow.python.util import _pywrap_util_port  # TensorFlow's own tests ask it
+    except ImportError:  # it is private
+        return True
     return _pywrap_util_port.IsMklEnabled()

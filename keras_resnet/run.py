@@ -6,4 +6,5 @@
 import sys
 
 if __name__ == "__main__":
-    sys.exit(f"Usage: {(__doc__ or '').partition(':')[0]}")
+    print(f"Usage: {(__doc__ or '').partition(':')[0]}", file=sys.stderr)  # a profiler swallows the exit's message
+    sys.exit(1)

@@ -27,9 +27,9 @@ def script(tmp_path):
 
 
 def test_run_starts_a_script_as_python_does(script):
-    ran = output(sys.executable, "-X", "dev", "-m", "keras_resnet.run", script, "--epochs", "3")
-    threads = str(len(os.sched_getaffinity(0)))
-    assert ran.strip() == f"{['1', threads, threads]} ['--epochs', '3'] __main__ False True"
+    quota = {"LOKY_MAX_CPU_COUNT": "1"}
+    ran = output(sys.executable, "-X", "dev", "-m", "keras_resnet.run", script, "--epochs", "3", **quota)
+    assert ran.strip() == f"{['1', '1', '1']} ['--epochs', '3'] __main__ False True"
 
 
 def test_what_the_user_has_set_stays(script):
@@ -40,6 +40,12 @@ def test_what_the_user_has_set_stays(script):
 def test_run_without_a_script_says_what_it_wants():
     result = subprocess.run([sys.executable, "-m", "keras_resnet.run"], capture_output=True, text=True)
     assert result.returncode == 1
+    assert "Usage: python -m keras_resnet.run SCRIPT" in result.stderr
+
+
+def test_run_does_not_start_a_script_without_the_profiler_that_was_asked_for(script):
+    words = [sys.executable, "-m", "cProfile", "-m", "keras_resnet.run", script]
+    result = subprocess.run(words, capture_output=True, text=True)
     assert "Usage: python -m keras_resnet.run SCRIPT" in result.stderr
 
 
@@ -76,6 +82,7 @@ def test_what_python_was_told_to_run(original, arguments, expected):
         (None, False, "x86_64", 1),
         ("1", False, "x86_64", 1),  # set too late
         ("0", False, "x86_64", 0),
+        ("False", False, "x86_64", 0),
         (None, True, "x86_64", 0),
         (None, False, "aarch64", 0),
     ],
