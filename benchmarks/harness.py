@@ -15,6 +15,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from keras_resnet.environment import ONEDNN, THREADS
+
 LIBRARIES = ("keras-resnet-zoo", "keras", "tensorflow", "torch", "torchvision", "onnxruntime", "jax", "numpy")
 MEGABYTES = {"peak MB": "peak_mb", "of it above the start": "own_mb"}
 
@@ -52,13 +54,18 @@ class Benchmark:
         return MEGABYTES if self.memory else {}
 
 
+def defaults() -> dict[str, str]:
+    """The environment without what would change what is measured."""
+    return {name: value for name, value in os.environ.items() if name not in (ONEDNN, *THREADS, "OMP_NUM_THREADS")}
+
+
 class Worker:
     """A contender's process: one line in, one run, its measures out; or its facts."""
 
     def __init__(self, benchmark: str, contender: Contender):
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks", benchmark, "--worker", contender.name],
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **contender.environment},
+            env={**defaults(), "TF_CPP_MIN_LOG_LEVEL": "3", **contender.environment},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
 
@@ -138,7 +145,7 @@ def table(benchmark: Benchmark, found: Mapping[str, list[Measures]], facts: Mapp
     numbers = [*benchmark.columns, "ms", "ratio to ours"]
     lines = [f"| {' | '.join(['contender', *numbers, 'of the rounds', *counted])} |",
              f"| --- |{' ---: |' * len(numbers)} --- |{' ---: |' * len(counted)}"]  # fmt: skip
-    ours = next(iter(found.values()))
+    ours = found[benchmark.contenders[0].name]
     for contender, theirs in found.items():
         ratios = [other[benchmark.compared] / own[benchmark.compared] for other, own in zip(theirs, ours, strict=True)]
         cells = [contender, *(f"{median(row[key] for row in theirs):,.0f}" for key in benchmark.columns.values())]

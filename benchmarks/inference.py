@@ -49,7 +49,7 @@ def litert(folder: Path, batch: int):
     """One image after the other: our LiteRT files take one."""
     import tensorflow as tf
 
-    interpreter: Any = tf.lite.Interpreter(str(folder / "model.tflite"), num_threads=os.cpu_count())
+    interpreter: Any = tf.lite.Interpreter(str(folder / "model.tflite"), num_threads=len(os.sched_getaffinity(0)))
     run, x = interpreter.get_signature_runner(), images(batch)
     return lambda: [run(images=image[None]) for image in x]
 
@@ -83,7 +83,9 @@ def benchmark(batch: int, passes: int) -> Benchmark:
             Contender("keras_resnet.export, SavedModel", partial(of_ours, "saved_model", saved_model, batch), ONEDNN),
             Contender("keras.applications.ResNet50().export, TensorFlow's defaults", partial(of_keras, batch)),
             Contender("keras.applications.ResNet50().export, oneDNN off", partial(of_keras, batch), NO_ONEDNN),
-            Contender("keras_resnet.export, LiteRT", partial(of_ours, "litert", litert, batch)),
+            Contender(
+                "keras_resnet.export, LiteRT, one image after the other", partial(of_ours, "litert", litert, batch)
+            ),
             Contender("keras_resnet.export, onnxruntime", partial(of_ours, "onnx", onnxruntime, batch)),
             Contender("torch channels_last, batch norm folded: torchvision resnet50", partial(torch, batch)),
         ),

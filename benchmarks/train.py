@@ -128,4 +128,5 @@ BENCHMARKS = {
         "resnext50_32x4d", *IMAGENET,
         on_torchs("torchvision resnext50_32x4d", partial(torchvisions, "resnext50_32x4d"), *IMAGENET),
     ),
+    "train_resnext29": benchmark("resnext29_32x4d", *CIFAR),
 }  # fmt: skip

@@ -32,11 +32,11 @@ def stages(blocks: int, filters) -> ResNetConfig:
     return replace(BASE, stages=tuple((width,) * blocks for width in filters), stem_filters=filters[0])
 
 
-def largest(candidates, most: float, shape) -> ResNetConfig:
+def largest(candidates, most: float, source) -> ResNetConfig:
     """The last that fits of networks that grow."""
     found = None
     for config in candidates:
-        if complexity(resnet(config, input_shape=shape)).macs > most:
+        if complexity(resnet(config, input_shape=source.shape, classes=source.classes)).macs > most:
             break
         found = config
     if found is None:
@@ -44,10 +44,10 @@ def largest(candidates, most: float, shape) -> ResNetConfig:
     return found
 
 
-def baselines(most: float, shape) -> dict[str, ResNetConfig]:
+def baselines(most: float, source) -> dict[str, ResNetConfig]:
     deep = (stages(blocks, (16, 32, 64)) for blocks in range(1, DEEPEST))
     wide = (stages(3, (step, 2 * step, 4 * step)) for step in range(1, SCALES))
-    return {DEEP: largest(deep, most, shape), "ResNet-20, scaled": largest(wide, most, shape)}
+    return {DEEP: largest(deep, most, source), "ResNet-20, scaled": largest(wide, most, source)}
 
 
 def trained(config: ResNetConfig, source, recipe, seed: int, folder: Path) -> float:
@@ -83,7 +83,7 @@ def main(folder, data, data_dir, images, epochs, trials, max_macs, validation, t
     part = held_out(whole.train, images)[1] if images < len(whole.train) else whole.train
     source = replace(whole, train=part, validation=None)
     shortened = replace(RECIPES[recipe], epochs=epochs)
-    known = baselines(max_macs, source.shape)
+    known = baselines(max_macs, source)
 
     def width_depth(hp):
         return SPACES["width_depth"](hp, known[DEEP], shortened)
