@@ -228,7 +228,10 @@ class Trials(BaseTuner):
     def save(self):
         if not self._is_worker():
             self.oracle.save()
-        write_json(Path(self._get_tuner_fname()), self.get_state())
+
+    def _get_tuner_fname(self):
+        """The oracle's, so that whoever goes on with the search reads it: alone or as chief, by any id."""
+        return str(Path(self.project_dir, "oracle.json"))
 
     def _try_run_and_update_trial(self, trial, *_, **__):
         """As keras-tuner's, without the traceback that it prints of every draw over the budget."""

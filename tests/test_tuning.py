@@ -196,6 +196,15 @@ class TestEveryTuner:
         assert [run.command for run in quick] == whole or tuner == "bayesian"  # of which a process has its own draws
         assert statuses(tmp_path / "s").count("COMPLETED") == 7
 
+    def test_keeps_ended_trials_under_another_id(self, tuner, quick, tmp_path, monkeypatch):
+        given = dict(tuner=tuner, max_params=300, resume=True, say=lambda _: None)
+        monkeypatch.setenv("KERASTUNER_TUNER_ID", "chief")
+        search(widths, "digits", tmp_path / "s", trials=3, **given)
+        monkeypatch.delenv("KERASTUNER_TUNER_ID")
+        search(widths, "digits", tmp_path / "s", trials=5, **given)
+        assert len(quick) == 5
+        assert statuses(tmp_path / "s").count("COMPLETED") == 5
+
     def test_ends_without_more_networks_than_the_space_has(self, tuner, quick, tmp_path):
         def two(hp):
             return ResNetConfig(stages=((hp.Choice("width", [4, 8]),),)), RECIPE
@@ -255,6 +264,15 @@ class TestSearch:
             search(widths, "digits", tmp_path / "s", trials=2, resume=True, max_params=50)
         search(widths, "digits", tmp_path / "s", trials=3, resume=True, say=lambda _: None)
         assert len(quick) == 3
+
+    def test_a_chief_takes_up_the_search_of_one_process(self, quick, tmp_path, monkeypatch):
+        served = []
+        monkeypatch.setattr("keras_tuner.src.distribute.oracle_chief.start_server", served.append)
+        search(widths, "digits", tmp_path / "s", trials=3, say=lambda _: None)
+        for name, value in (("ORACLE_IP", "127.0.0.1"), ("ORACLE_PORT", "1"), ("TUNER_ID", "chief")):
+            monkeypatch.setenv(f"KERASTUNER_{name}", value)
+        search(widths, "digits", tmp_path / "s", trials=3, resume=True, say=lambda _: None)
+        assert [trial.status for trial in served[0].trials.values()] == ["COMPLETED"] * 3
 
     def test_leaves_a_folder_alone_that_is_not_a_searchs(self, tmp_path):
         (tmp_path / "thesis.tex").touch()
