@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from itertools import pairwise
 
+import keras
 import keras_tuner
 import numpy as np
 import pytest
@@ -356,6 +357,32 @@ def few():
     return replace(source, train=source.train[:128], validation=source.validation[:64], test=source.test[:16])
 
 
+@pytest.fixture
+def own(few, tmp_path, monkeypatch):
+    """keras-tuner's own tuners, which train next to nothing; the runs that they would have trained, and from where."""
+    trained = []
+
+    def train(self, model, run, folder, callbacks=(), verbose=0):
+        trained.append((run, float(model.weights[0].numpy().sum())))
+        model.weights[0].assign_add([[1.0]])
+        for callback in callbacks:
+            callback.set_model(model)
+            callback.on_epoch_end(0, {"val_accuracy": 0.5})
+        return {"val_accuracy": 0.5}
+
+    def tuner(kind, **given):
+        return kind(HyperResNet(widths, few), objective="val_accuracy", directory=tmp_path, project_name=kind.__name__,
+                    seed=1, **given)  # fmt: skip
+
+    def network(self, run):
+        return keras.Sequential([keras.Input([1]), keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")])
+
+    monkeypatch.setattr(HyperResNet, "network", network)
+    monkeypatch.setattr(HyperResNet, "costs", lambda *_: {})
+    monkeypatch.setattr(HyperResNet, "trained", train)
+    return tuner, trained
+
+
 class TestTrials:
     def test_are_scored_on_the_validation_split_and_never_read_the_test(self, few, tmp_path, monkeypatch):
         monkeypatch.setattr(tuning, "exported", lambda *arguments: None)
@@ -387,6 +414,28 @@ class TestTrials:
         hypermodel = HyperResNet(lambda hp: (tiny(hp)[0], RECIPE), few, patience=patience)
         found = hypermodel.trained(None, hypermodel.run(*hypermodel.draw(keras_tuner.HyperParameters())), None)
         assert found == {"val_accuracy": 0.5, "val_loss": 1, "epochs": 3, "seconds": 3.0}
+
+    def test_have_the_epochs_of_keras_tuners_own_tuners(self, own):
+        tuner, trained = own
+        tuner(keras_tuner.RandomSearch, max_trials=1).search(epochs=2, verbose=0)
+        tuner(keras_tuner.Hyperband, max_epochs=3).search(verbose=0)
+        assert [run.changes["epochs"] for run, _ in trained] == [2, 1, 1, 1, 3, 3, 3]
+        assert {start for _, start in trained} == {0}
+
+    @pytest.mark.parametrize(
+        ("given", "argument"),
+        [
+            ({"batch_size": 3}, "search"),
+            ({"x": [1]}, "search"),
+            ({"epochs": 0}, "epochs"),
+            ({"initial_epoch": 1}, "initial_epoch"),
+        ],
+    )
+    def test_refuse_what_the_search_of_such_a_tuner_cannot_pass_on(self, own, given, argument):
+        tuner, trained = own
+        with pytest.raises(ValueError, match=f"`{argument}`"):
+            tuner(keras_tuner.RandomSearch, max_trials=5).search(**given, verbose=0)
+        assert not trained
 
     @pytest.mark.slow
     def test_run_under_keras_tuners_own_tuners(self, few, tmp_path):
