@@ -5,8 +5,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -22,7 +22,7 @@ from keras_resnet.card import Card
 from keras_resnet.checks import COUNT, FLAG, POSITIVE, Rule, expect, expect_known, expect_rule, is_integer, one_of
 from keras_resnet.complexity import complexity
 from keras_resnet.data import load_data
-from keras_resnet.experiment import Run, build, experiment, recipe_for
+from keras_resnet.experiment import Run, build, experiment, network_changes, recipe_for
 from keras_resnet.files import completed, write_json
 from keras_resnet.oracles import SCORE, TUNERS
 from keras_resnet.spaces import SPACES, Drawn
@@ -124,16 +124,15 @@ class HyperResNet(keras_tuner.HyperModel):
     def around(self, space, recipe, changes) -> Callable[[Any], Drawn]:
         """The ready space, from the base network under the recipe's own changes of it."""
         found = recipe_for(replace(self.base, recipe=recipe, changes=changes), self.source)
-        known = [field.name for field in fields(zoo.row(self.base.network))]
-        config = zoo.row(self.base.network, **{key: value for key, value in found.network.items() if key in known})
-        return partial(space, config=config, recipe=found)
+        config, recipe = settled(zoo.row(self.base.network), found)
+        return partial(space, config=config, recipe=recipe)
 
     def draw(self, hp) -> Drawn:
-        """The rows; those of the recipe that set the network's are in the network's."""
+        """The rows; what the recipe sets of the network is in the network's, but for what is drawn by that name."""
         drawn = self.rows(hp)
         expect(isinstance(drawn, tuple) and len(drawn) == 2 and isinstance(drawn[0], tuple(zoo.BUILDERS)), "space",
                "a function that returns a row of a network and a recipe", drawn)  # fmt: skip
-        return drawn[0], replace(recipe_of(drawn[1]), network={})
+        return settled(drawn[0], recipe_of(drawn[1]), [known.name for known in hp.space])
 
     def run(self, config: zoo.Config, recipe: Recipe, epochs: int | None = None) -> Run:
         """The command `keras-resnet train` that such a trial is, of the recipe's epochs or of so many."""
@@ -193,6 +192,12 @@ class HyperResNet(keras_tuner.HyperModel):
         return plain({"space": self.space, "base": asdict(replace(self.base, strategy="none")),
                       "first": [asdict(config), asdict(recipe)], "budget": self.budget,
                       "patience": self.patience})  # fmt: skip
+
+
+def settled(config: zoo.Config, recipe: Recipe, drawn: Collection[str] = ()) -> Drawn:
+    """What the recipe sets of the network, but for those fields, in the network's row."""
+    changes = {key: value for key, value in network_changes(recipe, config).items() if key not in drawn}
+    return replace(config, **changes), replace(recipe, network={})
 
 
 def expect_honoured(hp, epochs: Any, initial_epoch: Any, others: list[Any]) -> None:

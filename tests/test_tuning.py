@@ -290,6 +290,35 @@ class TestSearch:
         assert tuning.recipe_for(run, hypermodel.source) == recipe
 
     @pytest.mark.parametrize(
+        ("row", "recipe", "field", "value"),
+        [
+            ("wide_resnet16_4", "wrn_dropout", "dropout", 0.3),
+            ("resnet50", "bag_of_tricks", "zero_init", True),
+            ("resnet18", "cifar100", "stem", "cifar"),
+            ("densenet40_k12", "fractalnet", "dropout", 0.4),  # and has no drop_path
+        ],
+    )
+    def test_what_an_own_spaces_recipe_sets_of_the_network_is_in_the_row(self, row, recipe, field, value):
+        hypermodel = HyperResNet(lambda hp: (NETWORKS[row], recipe), "digits")
+        config, found = hypermodel.draw(keras_tuner.HyperParameters())
+        assert (config, found.network) == (replace(NETWORKS[row], **{field: value}), {})
+        run = hypermodel.run(config, found)
+        assert hypermodel.build(keras_tuner.HyperParameters()).card.config[field] == value
+        assert (run.network, run.config) == (row, {field: value})
+
+    def test_what_a_space_draws_is_not_the_recipes_to_set(self):
+        def space(hp):
+            return replace(NETWORKS["wide_resnet16_4"], dropout=hp.Float("dropout", 0, 0.5, default=0.1)), "wrn_dropout"
+
+        assert HyperResNet(space, "digits").draw(keras_tuner.HyperParameters())[0].dropout == 0.1
+
+    @pytest.mark.parametrize(("field", "argument"), [("zero_init", "zero_init"), ("droput", "network")])
+    def test_an_own_spaces_recipe_that_cannot_set_the_row_is_an_error(self, field, argument):
+        recipe = replace(RECIPE, network={field: True})
+        with pytest.raises(ValueError, match=f"`{argument}`"):
+            HyperResNet(lambda hp: (NETWORKS["plain20"], recipe), "digits").check()
+
+    @pytest.mark.parametrize(
         ("given", "argument"),
         [
             ({"space": "width"}, "space"),
