@@ -332,7 +332,8 @@ def search(space: str | Callable[[Any], tuple[Any, Any]], data: Any, folder: str
             or "grid".
         resume: Continue the search of the folder, if there is one: ended trials are kept, killed ones go on after
             their last epoch.
-        retrain: Train the best again, on the training images with those held out, for all the recipe's epochs.
+        retrain: Train the best again for all the recipe's epochs, also on the images that the search held out itself
+            (but under "plateau", which steers by them). A validation split that comes with the data stays apart.
         say: Told what happens.
         **options: Those of `keras_resnet.HyperResNet`: network, recipe, budgets, validation, seed, ...
 
