@@ -304,7 +304,8 @@ SUFFIXES = {"k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path),
               help="The search's folder; by default searches/SPACE-DATA.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Take up the killed search of the folder, or start it.")
-@click.option("--retrain", is_flag=True, help="Train the best again, with the images held out and all epochs.")
+@click.option("--retrain", is_flag=True,
+              help="Train the best again for all epochs, also on what the search itself held out.")  # fmt: skip
 def search(data, space, more, changes, output, **given):
     """Train networks of a space within budgets, and export the best.
 

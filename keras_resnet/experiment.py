@@ -152,10 +152,15 @@ def recipe_for(run: Run, source: Source) -> Recipe:
     known = [f.name for f in fields(Recipe)]
     for key in run.changes:
         expect_known("set", known, key)
-    recipe = replace(named, **run.changes)
+    return replace(named, **run.changes)
+
+
+def network_changes(recipe: Recipe, config: zoo.Config) -> dict[str, Any]:
+    """What the recipe sets of such a row: it may name what only some families have."""
     for key in recipe.network:
-        expect_known("network", [f.name for config in zoo.BUILDERS for f in fields(config)], key)
-    return recipe
+        expect_known("network", [f.name for family in zoo.BUILDERS for f in fields(family)], key)
+    known = [f.name for f in fields(config)]
+    return {name: value for name, value in recipe.network.items() if name in known}
 
 
 def default_recipe(run: Run, source: Source) -> str:
@@ -174,8 +179,7 @@ def build(run: Run, recipe: Recipe, source: Source, strategy) -> keras.Model:
     keras.config.set_dtype_policy(recipe.precision)
     try:
         with strategy.scope() if strategy else nullcontext():
-            known = [f.name for f in fields(zoo.row(run.network))]  # a recipe may set what only some families have
-            changes = {**{name: value for name, value in recipe.network.items() if name in known}, **run.config}
+            changes = {**network_changes(recipe, zoo.row(run.network)), **run.config}
             shape = input_shape(run, recipe, source, zoo.row(run.network, **changes))
             model = zoo.build(run.network, classes=source.classes, input_shape=shape, weights=run.weights,
                               classifier_activation=None, remat=run.remat, **changes)  # fmt: skip

@@ -5,8 +5,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -22,7 +22,7 @@ from keras_resnet.card import Card
 from keras_resnet.checks import COUNT, FLAG, POSITIVE, Rule, expect, expect_known, expect_rule, is_integer, one_of
 from keras_resnet.complexity import complexity
 from keras_resnet.data import load_data
-from keras_resnet.experiment import Run, build, experiment, recipe_for
+from keras_resnet.experiment import Run, build, experiment, network_changes, recipe_for
 from keras_resnet.files import completed, write_json
 from keras_resnet.oracles import SCORE, TUNERS
 from keras_resnet.spaces import SPACES, Drawn
@@ -32,6 +32,7 @@ from keras_resnet.trials import BUDGETS, RECORD, Record, described, front, line,
 
 HELD_OUT = 0.1  # share of the training images that score the trials, where the data have no validation split
 WARMUPS, REPETITIONS = 3, 20  # forward passes of one image, before and while they are timed
+EPOCHS, INITIAL_EPOCH = "tuner/epochs", "tuner/initial_epoch"  # Hyperband's
 STATUSES = {"COMPLETED": "COMPLETED", "FAILED": "FAILED", "INFEASIBLE": "INVALID"}  # keras-tuner's
 IS_SPACE = Rule(lambda space: callable(space) or (isinstance(space, str) and space in SPACES),
                 f"one of {', '.join(map(repr, SPACES))}, or a function from hp to (config, recipe)")  # fmt: skip
@@ -123,21 +124,20 @@ class HyperResNet(keras_tuner.HyperModel):
     def around(self, space, recipe, changes) -> Callable[[Any], Drawn]:
         """The ready space, from the base network under the recipe's own changes of it."""
         found = recipe_for(replace(self.base, recipe=recipe, changes=changes), self.source)
-        known = [field.name for field in fields(zoo.row(self.base.network))]
-        config = zoo.row(self.base.network, **{key: value for key, value in found.network.items() if key in known})
-        return partial(space, config=config, recipe=found)
+        config, recipe = settled(zoo.row(self.base.network), found)
+        return partial(space, config=config, recipe=recipe)
 
     def draw(self, hp) -> Drawn:
-        """The rows; those of the recipe that set the network's are in the network's."""
+        """The rows; what the recipe sets of the network is in the network's, but for what is drawn by that name."""
         drawn = self.rows(hp)
         expect(isinstance(drawn, tuple) and len(drawn) == 2 and isinstance(drawn[0], tuple(zoo.BUILDERS)), "space",
                "a function that returns a row of a network and a recipe", drawn)  # fmt: skip
-        return drawn[0], replace(recipe_of(drawn[1]), network={})
+        return settled(drawn[0], recipe_of(drawn[1]), [known.name for known in hp.space])
 
-    def run(self, config: zoo.Config, recipe: Recipe) -> Run:
-        """The command `keras-resnet train` that such a trial is."""
+    def run(self, config: zoo.Config, recipe: Recipe, epochs: int | None = None) -> Run:
+        """The command `keras-resnet train` that such a trial is, of the recipe's epochs or of so many."""
         network, changed = nearest(zoo.NETWORKS, config, self.base.network)
-        name, changes = nearest(RECIPES, recipe)
+        name, changes = nearest(RECIPES, replace(recipe, epochs=epochs or recipe.epochs))
         return replace(self.base, network=network, config=changed, recipe=name, changes=changes)
 
     def network(self, run: Run) -> keras.Model:
@@ -164,19 +164,23 @@ class HyperResNet(keras_tuner.HyperModel):
         over = [cost for cost, most in self.budget.items() if cost in costs and costs[cost] > most]
         return ", ".join(f"{cost} {shown(costs[cost])} > {BUDGETS[cost]}={shown(self.budget[cost])}" for cost in over)
 
-    def fit(self, hp, model, callbacks=(), **_) -> dict[str, float]:
-        """What keras-tuner's own tuners call."""
+    def fit(self, hp, model, *data, callbacks=(), epochs=None, initial_epoch=0, verbose=0, **others):
+        """What keras-tuner's own tuners call: a whole schedule of the epochs that they ask for, from the start."""
+        expect_honoured(hp, epochs, initial_epoch, [*map(type, data), *others])
         if excess := self.excess(self.costs(model)):
             raise Infeasible(excess)
-        return self.trained(model, self.run(*self.draw(hp)), None, callbacks)
+        if initial_epoch:  # keras-tuner's Hyperband has loaded the weights of the rung before
+            model.set_weights(self.build(hp).get_weights())
+        run = self.run(*self.draw(hp), hp.values.get(EPOCHS, epochs))
+        return self.trained(model, run, None, callbacks, verbose)
 
-    def trained(self, model: keras.Model, run: Run, folder: Path | None, callbacks=()) -> dict[str, float]:
+    def trained(self, model: keras.Model, run: Run, folder: Path | None, callbacks=(), verbose=0) -> dict[str, float]:
         """By `keras_resnet.train`; the scores are those of the weights that it delivers."""
         recipe = recipe_for(run, self.source)
         patience = self.patience or max(1, recipe.epochs // 2)
         stop = keras.callbacks.EarlyStopping("val_loss", patience=patience)
         history = train(model, self.source, recipe, folder, seed=run.seed, resume=folder is not None,
-                        callbacks=[stop, *callbacks], verbose=0)  # fmt: skip
+                        callbacks=[stop, *callbacks], verbose=verbose)  # fmt: skip
         best = min(history, key=lambda row: row["val_loss"])
         return {SCORE: best[SCORE], "val_loss": best["val_loss"], "epochs": len(history),
                 "seconds": sum(row["seconds"] for row in history)}  # fmt: skip
@@ -188,6 +192,23 @@ class HyperResNet(keras_tuner.HyperModel):
         return plain({"space": self.space, "base": asdict(replace(self.base, strategy="none")),
                       "first": [asdict(config), asdict(recipe)], "budget": self.budget,
                       "patience": self.patience})  # fmt: skip
+
+
+def settled(config: zoo.Config, recipe: Recipe, drawn: Collection[str] = ()) -> Drawn:
+    """What the recipe sets of the network, but for those fields, in the network's row."""
+    changes = {key: value for key, value in network_changes(recipe, config).items() if key not in drawn}
+    return replace(config, **changes), replace(recipe, network={})
+
+
+def expect_honoured(hp, epochs: Any, initial_epoch: Any, others: list[Any]) -> None:
+    """Ends the search, where keras-tuner would end one trial after the other."""
+    try:
+        expect(not others, "search", "callbacks, epochs and verbose alone: the data and the recipe are the "
+               "hypermodel's", others)  # fmt: skip
+        expect_rule(optional(COUNT), "epochs", epochs)
+        expect(initial_epoch in (0, hp.values.get(INITIAL_EPOCH)), "initial_epoch", "0", initial_epoch)
+    except ValueError as error:
+        raise keras_tuner.errors.FatalValueError(str(error)) from error
 
 
 def nearest(table: Mapping[str, Any], row: Any, first: str | None = None) -> tuple[str, dict[str, Any]]:
@@ -228,7 +249,10 @@ class Trials(BaseTuner):
     def save(self):
         if not self._is_worker():
             self.oracle.save()
-        write_json(Path(self._get_tuner_fname()), self.get_state())
+
+    def _get_tuner_fname(self):
+        """The oracle's, so that whoever goes on with the search reads it: alone or as chief, by any id."""
+        return str(Path(self.project_dir, "oracle.json"))
 
     def _try_run_and_update_trial(self, trial, *_, **__):
         """As keras-tuner's, without the traceback that it prints of every draw over the budget."""
@@ -253,8 +277,7 @@ class Trials(BaseTuner):
 
     def scored(self, hp, folder: Path, record: Record) -> None:
         config, recipe = self.ours.draw(hp)
-        epochs = hp.values.get("tuner/epochs", recipe.epochs)  # Hyperband's
-        run = self.ours.run(config, replace(recipe, epochs=epochs))
+        run = self.ours.run(config, recipe, hp.values.get(EPOCHS))
         record.update(config=plain(asdict(config)), recipe=plain(asdict(recipe)), run=plain(asdict(run)),
                       command=run.command)  # fmt: skip
         model = self.ours.network(run)
@@ -309,7 +332,8 @@ def search(space: str | Callable[[Any], tuple[Any, Any]], data: Any, folder: str
             or "grid".
         resume: Continue the search of the folder, if there is one: ended trials are kept, killed ones go on after
             their last epoch.
-        retrain: Train the best again, on the training images with those held out, for all the recipe's epochs.
+        retrain: Train the best again for all the recipe's epochs, also on the images that the search held out itself
+            (but under "plateau", which steers by them). A validation split that comes with the data stays apart.
         say: Told what happens.
         **options: Those of `keras_resnet.HyperResNet`: network, recipe, budgets, validation, seed, ...
 

@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from itertools import pairwise
 
+import keras
 import keras_tuner
 import numpy as np
 import pytest
@@ -196,6 +197,15 @@ class TestEveryTuner:
         assert [run.command for run in quick] == whole or tuner == "bayesian"  # of which a process has its own draws
         assert statuses(tmp_path / "s").count("COMPLETED") == 7
 
+    def test_keeps_ended_trials_under_another_id(self, tuner, quick, tmp_path, monkeypatch):
+        given = dict(tuner=tuner, max_params=300, resume=True, say=lambda _: None)
+        monkeypatch.setenv("KERASTUNER_TUNER_ID", "chief")
+        search(widths, "digits", tmp_path / "s", trials=3, **given)
+        monkeypatch.delenv("KERASTUNER_TUNER_ID")
+        search(widths, "digits", tmp_path / "s", trials=5, **given)
+        assert len(quick) == 5
+        assert statuses(tmp_path / "s").count("COMPLETED") == 5
+
     def test_ends_without_more_networks_than_the_space_has(self, tuner, quick, tmp_path):
         def two(hp):
             return ResNetConfig(stages=((hp.Choice("width", [4, 8]),),)), RECIPE
@@ -256,6 +266,15 @@ class TestSearch:
         search(widths, "digits", tmp_path / "s", trials=3, resume=True, say=lambda _: None)
         assert len(quick) == 3
 
+    def test_a_chief_takes_up_the_search_of_one_process(self, quick, tmp_path, monkeypatch):
+        served = []
+        monkeypatch.setattr("keras_tuner.src.distribute.oracle_chief.start_server", served.append)
+        search(widths, "digits", tmp_path / "s", trials=3, say=lambda _: None)
+        for name, value in (("ORACLE_IP", "127.0.0.1"), ("ORACLE_PORT", "1"), ("TUNER_ID", "chief")):
+            monkeypatch.setenv(f"KERASTUNER_{name}", value)
+        search(widths, "digits", tmp_path / "s", trials=3, resume=True, say=lambda _: None)
+        assert [trial.status for trial in served[0].trials.values()] == ["COMPLETED"] * 3
+
     def test_leaves_a_folder_alone_that_is_not_a_searchs(self, tmp_path):
         (tmp_path / "thesis.tex").touch()
         with pytest.raises(ValueError, match="`folder`"):
@@ -269,6 +288,35 @@ class TestSearch:
         run = hypermodel.run(config, recipe)
         assert (run.network, run.config) == ("wide_resnet16_4", {"dropout": 0.3})
         assert tuning.recipe_for(run, hypermodel.source) == recipe
+
+    @pytest.mark.parametrize(
+        ("row", "recipe", "field", "value"),
+        [
+            ("wide_resnet16_4", "wrn_dropout", "dropout", 0.3),
+            ("resnet50", "bag_of_tricks", "zero_init", True),
+            ("resnet18", "cifar100", "stem", "cifar"),
+            ("densenet40_k12", "fractalnet", "dropout", 0.4),  # and has no drop_path
+        ],
+    )
+    def test_what_an_own_spaces_recipe_sets_of_the_network_is_in_the_row(self, row, recipe, field, value):
+        hypermodel = HyperResNet(lambda hp: (NETWORKS[row], recipe), "digits")
+        config, found = hypermodel.draw(keras_tuner.HyperParameters())
+        assert (config, found.network) == (replace(NETWORKS[row], **{field: value}), {})
+        run = hypermodel.run(config, found)
+        assert hypermodel.build(keras_tuner.HyperParameters()).card.config[field] == value
+        assert (run.network, run.config) == (row, {field: value})
+
+    def test_what_a_space_draws_is_not_the_recipes_to_set(self):
+        def space(hp):
+            return replace(NETWORKS["wide_resnet16_4"], dropout=hp.Float("dropout", 0, 0.5, default=0.1)), "wrn_dropout"
+
+        assert HyperResNet(space, "digits").draw(keras_tuner.HyperParameters())[0].dropout == 0.1
+
+    @pytest.mark.parametrize(("field", "argument"), [("zero_init", "zero_init"), ("droput", "network")])
+    def test_an_own_spaces_recipe_that_cannot_set_the_row_is_an_error(self, field, argument):
+        recipe = replace(RECIPE, network={field: True})
+        with pytest.raises(ValueError, match=f"`{argument}`"):
+            HyperResNet(lambda hp: (NETWORKS["plain20"], recipe), "digits").check()
 
     @pytest.mark.parametrize(
         ("given", "argument"),
@@ -338,6 +386,32 @@ def few():
     return replace(source, train=source.train[:128], validation=source.validation[:64], test=source.test[:16])
 
 
+@pytest.fixture
+def own(few, tmp_path, monkeypatch):
+    """keras-tuner's own tuners, which train next to nothing; the runs that they would have trained, and from where."""
+    trained = []
+
+    def train(self, model, run, folder, callbacks=(), verbose=0):
+        trained.append((run, float(model.weights[0].numpy().sum())))
+        model.weights[0].assign_add([[1.0]])
+        for callback in callbacks:
+            callback.set_model(model)
+            callback.on_epoch_end(0, {"val_accuracy": 0.5})
+        return {"val_accuracy": 0.5}
+
+    def tuner(kind, **given):
+        return kind(HyperResNet(widths, few), objective="val_accuracy", directory=tmp_path, project_name=kind.__name__,
+                    seed=1, **given)  # fmt: skip
+
+    def network(self, run):
+        return keras.Sequential([keras.Input([1]), keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")])
+
+    monkeypatch.setattr(HyperResNet, "network", network)
+    monkeypatch.setattr(HyperResNet, "costs", lambda *_: {})
+    monkeypatch.setattr(HyperResNet, "trained", train)
+    return tuner, trained
+
+
 class TestTrials:
     def test_are_scored_on_the_validation_split_and_never_read_the_test(self, few, tmp_path, monkeypatch):
         monkeypatch.setattr(tuning, "exported", lambda *arguments: None)
@@ -369,6 +443,28 @@ class TestTrials:
         hypermodel = HyperResNet(lambda hp: (tiny(hp)[0], RECIPE), few, patience=patience)
         found = hypermodel.trained(None, hypermodel.run(*hypermodel.draw(keras_tuner.HyperParameters())), None)
         assert found == {"val_accuracy": 0.5, "val_loss": 1, "epochs": 3, "seconds": 3.0}
+
+    def test_have_the_epochs_of_keras_tuners_own_tuners(self, own):
+        tuner, trained = own
+        tuner(keras_tuner.RandomSearch, max_trials=1).search(epochs=2, verbose=0)
+        tuner(keras_tuner.Hyperband, max_epochs=3).search(verbose=0)
+        assert [run.changes["epochs"] for run, _ in trained] == [2, 1, 1, 1, 3, 3, 3]
+        assert {start for _, start in trained} == {0}
+
+    @pytest.mark.parametrize(
+        ("given", "argument"),
+        [
+            ({"batch_size": 3}, "search"),
+            ({"x": [1]}, "search"),
+            ({"epochs": 0}, "epochs"),
+            ({"initial_epoch": 1}, "initial_epoch"),
+        ],
+    )
+    def test_refuse_what_the_search_of_such_a_tuner_cannot_pass_on(self, own, given, argument):
+        tuner, trained = own
+        with pytest.raises(ValueError, match=f"`{argument}`"):
+            tuner(keras_tuner.RandomSearch, max_trials=5).search(**given, verbose=0)
+        assert not trained
 
     @pytest.mark.slow
     def test_run_under_keras_tuners_own_tuners(self, few, tmp_path):
