@@ -5,7 +5,6 @@ from ast import literal_eval
 from contextlib import suppress
 from dataclasses import fields
 from functools import reduce
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -235,13 +234,12 @@ def evaluate(model, data, data_dir, on_error, split, preprocessing, view, confus
     """Measure MODEL, a .keras file, on --data: top-1, top-5, loss, and every class."""
     needs_tensorflow()
     from keras_resnet.data import load_data
+    from keras_resnet.figures import expect_new_figure
     from keras_resnet.plots import plot_confusion
     from keras_resnet.training import evaluate
 
     if confusion:
-        free = confusion.parent.is_dir() and not confusion.exists()
-        expect(free, "confusion", "a path in a folder, where nothing exists yet", str(confusion))
-        expect(find_spec("matplotlib"), "confusion", "matplotlib, as in keras-resnet-zoo[plots]", str(confusion))
+        expect_new_figure(confusion, "confusion")
     source = load_data(data, data_dir=data_dir, on_error=on_error)
     found = evaluate(load_model(model), source, split, preprocessing, view=view)
     click.echo(found)

@@ -210,7 +210,8 @@ def resumed(folder: Path, run: Run) -> Path:
         before = asdict(Run.read(folder))
         now = {key: value for key, value in asdict(run).items() if key not in MEANS}
         differing = {key: before[key] for key in now if before[key] != now[key]}
-        expect(not differing, "resume", f"the run that is in {folder}, with {differing}", asdict(run))
+        expect(not differing, "resume", f"the run that is in {folder}, with {differing}, or another output",
+               {key: now[key] for key in differing})  # fmt: skip
     return folder
 
 

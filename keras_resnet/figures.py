@@ -27,12 +27,12 @@ def figure(width: float, height: float):
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def expect_new_figure(path: Path) -> None:
+def expect_new_figure(path: Path, argument: str = "output") -> None:
     """Raises a ValueError where no figure can be written to the path."""
-    expect(find_spec("matplotlib"), "output", "matplotlib, as in keras-resnet-zoo[plots]", str(path))
-    expect(SUFFIXES.holds(path.suffix), "output", f"a path that ends in {SUFFIXES.expected}", str(path))
-    free = path.parent.is_dir() and not path.exists()
-    expect(free, "output", "a path in a folder, where nothing exists yet", str(path))
+    expect(find_spec("matplotlib"), argument, "matplotlib, as in keras-resnet-zoo[plots]", str(path))
+    expect(SUFFIXES.holds(path.suffix), argument, f"a path that ends in {SUFFIXES.expected}", str(path))
+    expect(path.parent.is_dir(), argument, "a path in a folder that exists", str(path))
+    expect(not path.exists(), argument, "a path where nothing exists yet", str(path))
 
 
 def save(drawn, path: Path) -> None:

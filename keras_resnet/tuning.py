@@ -390,6 +390,7 @@ def concluded(hypermodel: HyperResNet, oracle: Any, folder: Path, retrain: bool,
         raise SearchError(reasons(hypermodel, trials, oracle.in_a_row))
     if len(trained) < oracle.wanted:
         say(f"{len(trained)} of {oracle.wanted} trials were completed: the others failed, or the space has no more.")
+    say(f"The best is {line(trained[0])}")
     return Search(folder, trials, best, trained[0], exported(hypermodel, folder, trained[0], retrain, say))
 
 

@@ -70,6 +70,8 @@ def tfds_errors(name: str) -> Iterator[None]:
         yield
     except (AssertionError, ValueError) as error:
         raise invalid("data", f"a set that TFDS can prepare ({error})", name) from error
+    except OSError as error:
+        raise OSError(f"{name} is not in TFDS' folder (`data_dir`), and was not downloaded: {error}") from error
 
 
 def image_and_label(info: tfds.core.DatasetInfo) -> tuple[str, str]:

@@ -95,7 +95,9 @@ def evaluate(model: keras.Model, data: Any, split: str = "test", preprocessing: 
     row, logits, examples = preprocessing_row(model, preprocessing), ends_in_logits(model), getattr(source, split)
     read, seen, single = TEST_VIEWS[view]
     square = row.crop and row.crop[0] == row.crop[1] and row.crop != row.resize
-    expect(view != "ten_crop" or square, "view", "'center', where the preprocessing does not crop a square", view)
+    expect(
+        view != "ten_crop" or square, "view", f"'center', where no square is cropped from larger images ({row})", view
+    )
     expect(not single or None in model.input_shape[1:3], "view", "'center', where the model takes one size", view)
 
     @tf.function(reduce_retracing=True)
