@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryFile
 from typing import Any
 
 from keras_resnet.environment import ONEDNN, THREADS
@@ -63,14 +64,15 @@ class Worker:
     """A contender's process: one line in, one run, its measures out; or its facts."""
 
     def __init__(self, benchmark: str, contender: Contender):
+        self.errors = TemporaryFile("w+")  # noqa: SIM115, as long as the process
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks", benchmark, "--worker", contender.name],
             env={**defaults(), "TF_CPP_MIN_LOG_LEVEL": "3", **contender.environment},
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True,
         )  # fmt: skip
 
     def ask(self, what: str) -> Any:
-        """For the measures of a "run", or the "facts"; None where its library is missing."""
+        """For the measures of a "run", or the "facts"; None where it cannot run."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         try:
@@ -80,6 +82,12 @@ class Worker:
             return None
         answer = next((line for line in self.process.stdout if line.startswith(f"{what} ")), None)
         return json.loads(answer.removeprefix(what)) if answer else None
+
+    @property
+    def reason(self) -> str:
+        """The last line of what it said."""
+        self.errors.seek(0)
+        return self.errors.read().strip().rpartition("\n")[2]
 
     def close(self) -> None:
         self.process.terminate()
@@ -127,7 +135,7 @@ def measure(name: str, benchmark: Benchmark) -> tuple[dict[str, list[Measures]],
             measures = [worker.ask("run") for _ in range(runs)][-1]
             if measures is None:
                 found.pop(contender.name)
-                print(f"{contender.name}: could not run here")
+                print(f"{contender.name}: could not run here ({worker.reason})")
             else:
                 found[contender.name].append(measures)
                 facts[contender.name] = facts.get(contender.name) or worker.ask("facts")
@@ -175,6 +183,8 @@ def versions() -> dict[str, str]:
 def report(name: str, benchmark: Benchmark, folder: Path) -> str:
     """Measures, writes `NAME.json`, and returns the table."""
     found, facts = measure(name, benchmark)
+    if benchmark.contenders[0].name not in found:
+        sys.exit(f"{name}: nothing was compared, and nothing written.")
     environments = {contender.name: dict(contender.environment) for contender in benchmark.contenders}
     record: dict[str, Any] = {"about": benchmark.about, "machine": machine(), "versions": versions(),
                               "environments": environments, "facts": facts}  # fmt: skip
