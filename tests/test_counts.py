@@ -17,7 +17,7 @@ from keras_resnet.config import plan
 HERE = Path(__file__).parent
 PUBLISHED = list(csv.DictReader((HERE / "published_models.csv").read_text().splitlines()))
 SLOW = ("1202", "1001", "resnetrs270", "resnetrs350", "resnetrs420", "multiresnet200", "multiresnet398",
-        "densenetbc190")  # fmt: skip
+        "densenetbc190", "densenet264", "resnet152v2", "resnext152", "resnext101_64x4d", "seresnet152")  # fmt: skip
 
 
 def by_speed(name, *values):

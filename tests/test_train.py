@@ -248,6 +248,7 @@ def test_the_command_of_a_run_is_that_run(run, monkeypatch):
     assert found == [run]
 
 
+@pytest.mark.slow
 def test_the_file_of_a_grouped_network_loads_without_this_package(tmp_path):
     config, changes = {"stages": [[32]], "stem_filters": 8, "groups": 4}, {"epochs": 1, "steps_per_epoch": 2}
     experiment(Run(network="resnext29_32x4d", data="digits", config=config, changes=changes), tmp_path, say=str)
@@ -286,6 +287,7 @@ class TestRuns:
         for a, b in zip(ours, theirs, strict=True):
             np.testing.assert_array_equal(a, b)
 
+    @pytest.mark.slow
     def test_from_weights_the_frozen_part_stays_in_the_first_half_and_moves_in_the_second(self, tmp_path):
         start = self.train(tmp_path, "--set", "epochs=2") / "model.keras"
         run = self.train(tmp_path, "--weights", str(start), "--freeze", "stage1", "--size", "8", "--recipe", "finetune",
@@ -302,6 +304,7 @@ class TestRuns:
         assert not np.array_equal(final.get_layer("stem_conv").kernel, before.get_layer("stem_conv").kernel)
         assert keras_resnet.card(run / "model.keras").weights == str(start)
 
+    @pytest.mark.slow
     def test_two_devices_train_as_one_command(self, tmp_path):
         code = (
             "import tensorflow as tf; c = tf.config; two = [c.LogicalDeviceConfiguration()] * 2; "
