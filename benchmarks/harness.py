@@ -16,9 +16,8 @@ from statistics import median
 from tempfile import TemporaryFile
 from typing import Any
 
-from keras_resnet.environment import ONEDNN, THREADS
-
 LIBRARIES = ("keras-resnet-zoo", "keras", "tensorflow", "torch", "torchvision", "onnxruntime", "jax", "numpy")
+SETTINGS = ("TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
 MEGABYTES = {"peak MB": "peak_mb", "of it above the start": "own_mb"}
 
 Measures = dict[str, float]  # of a round
@@ -57,7 +56,7 @@ class Benchmark:
 
 def defaults() -> dict[str, str]:
     """The environment without what would change what is measured."""
-    return {name: value for name, value in os.environ.items() if name not in (ONEDNN, *THREADS, "OMP_NUM_THREADS")}
+    return {name: value for name, value in os.environ.items() if name not in SETTINGS}
 
 
 class Worker:
