@@ -12,7 +12,6 @@ BATCH, SIZE, CLASSES = 256, 224, 1000
 MACS = 4_089_184_256  # of an image, forward
 SIDE = 8192  # of the matrices
 ON_JAX = {"KERAS_BACKEND": "jax", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # contenders share the memory
-ON_TORCH = {"KERAS_BACKEND": "torch"}
 JAX_DEVICE, TORCH_DEVICE = "gpu", "cuda"
 
 
@@ -104,7 +103,7 @@ def benchmark(about: str, ours, torchs, macs: int) -> Benchmark:
     counted = partial(gigaflop, BATCH * macs)
     contenders = (
         Contender("keras_resnet resnet50, Keras on JAX", ours, ON_JAX, counted),
-        Contender("torchvision resnet50, torch.compile", torchs, ON_TORCH, counted),
+        Contender("torchvision resnet50, torch.compile", torchs, facts=counted),
         Contender(f"product of two matrices of {SIDE} x {SIDE}", product, ON_JAX, partial(gigaflop, SIDE**3)),
     )
     return Benchmark(f"{about} {BATCH} images of {SIZE} x {SIZE}. {__doc__}", contenders, warmups=3, passes=10)

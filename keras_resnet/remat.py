@@ -73,7 +73,8 @@ def called_in_pieces(graph: Any, pieces: list[tuple[str | None, list[Any]]]) -> 
             else:
                 run_again_later(nodes, tensors, *between)
         made = [tensors[id(tensor)] for tensor in graph.outputs]
-        return keras.tree.pack_sequence_as(graph._outputs_struct, made)
+        found = keras.tree.pack_sequence_as(graph._outputs_struct, made)
+        return found[0] if isinstance(found, list | tuple) and len(found) == 1 else found  # as Keras' own call
 
     return call
 

@@ -175,6 +175,8 @@ def test_a_networks_one_output_keeps_its_name():
     plain, _ = pair("resnet20")
     model = keras_resnet.rematerialize(keras.Model(plain.inputs[0], {"scores": plain.outputs[0]}))
     assert model(IMAGES, training=True).keys() == model(IMAGES).keys() == {"scores"}
+    listed = keras_resnet.rematerialize(keras.Model(plain.inputs[0], plain.outputs))
+    assert listed(IMAGES, training=True).shape == listed(IMAGES).shape == (4, *plain.output_shape[1:])
 
 
 def test_a_model_without_blocks_is_refused():
