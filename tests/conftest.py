@@ -1,1 +1,1 @@
-collect_ignore = ["torch_reference.py"]  # a script that needs torch, not a module with doctests
+collect_ignore = ["networks/torch_reference.py", "before_folders/make.py"]  # scripts, not modules with doctests
