@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from keras_resnet import applications, build, complexity
-from keras_resnet.zoo import PAPERS
+from keras_resnet.networks.zoo import PAPERS
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- networks -->\n", "<!-- /networks -->\n"

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from keras_resnet import NETWORKS
-from keras_resnet.card import Card
+from keras_resnet.modelcard import Card
 
 ROOT = Path(__file__).parent.parent
 PAPERS = {  # test error in %, and where it is printed

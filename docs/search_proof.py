@@ -21,7 +21,7 @@ from keras_resnet import NETWORKS, RECIPES, ResNetConfig, complexity, evaluate, 
 from keras_resnet.cli import Amount
 from keras_resnet.data.sources import held_out
 from keras_resnet.files import write_json
-from keras_resnet.spaces import SPACES
+from keras_resnet.tuning.spaces import SPACES
 
 BASE = NETWORKS["resnet20"]
 DEEP = "16, 32, 64, the deepest"

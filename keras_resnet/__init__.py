@@ -2,27 +2,29 @@
 
 from importlib import import_module
 
-from keras_resnet import environment
+from keras_resnet.kernels import onednn as environment
 
 environment.prepare()  # before anything imports TensorFlow
 
 from keras_resnet import applications
 from keras_resnet._version import __version__
 from keras_resnet.applications import *  # noqa: F403
-from keras_resnet.blocks import ORDERS, SHORTCUTS, STEMS
-from keras_resnet.card import PREPROCESSINGS, Card, Preprocessing, card
-from keras_resnet.complexity import Complexity, complexity
-from keras_resnet.config import ResNetConfig
-from keras_resnet.densenet import DenseNetConfig, densenet
-from keras_resnet.fold import fold_batch_norm
-from keras_resnet.fractalnet import FractalNetConfig, fractalnet
-from keras_resnet.grouped_conv import GroupedConv2D
-from keras_resnet.model import features, freeze, load_model, portable
+from keras_resnet.graph.complexity import Complexity, complexity
+from keras_resnet.graph.fold import fold_batch_norm
+from keras_resnet.graph.loading import load_model
+from keras_resnet.graph.remake import portable
+from keras_resnet.graph.remat import rematerialize
+from keras_resnet.graph.stages import features, freeze
+from keras_resnet.kernels.grouped_conv import GroupedConv2D
+from keras_resnet.modelcard import PREPROCESSINGS, Card, Preprocessing, card
+from keras_resnet.networks.blocks import ORDERS, SHORTCUTS, STEMS
+from keras_resnet.networks.config import ResNetConfig
+from keras_resnet.networks.densenet import DenseNetConfig, densenet
+from keras_resnet.networks.fractalnet import FractalNetConfig, fractalnet
+from keras_resnet.networks.resnet import resnet
+from keras_resnet.networks.zoo import NETWORKS, build, names
 from keras_resnet.predict import decode_predictions, preprocessing
-from keras_resnet.remat import rematerialize
-from keras_resnet.resnet import resnet
 from keras_resnet.weights import load_weights
-from keras_resnet.zoo import NETWORKS, build, names
 
 __all__ = [
     "NETWORKS",
@@ -58,19 +60,19 @@ __all__ = [
 __all__ += applications.__all__
 
 LATER = {  # needs TensorFlow, and is loaded on first use
-    "HyperResNet": "tuning",
+    "HyperResNet": "tuning.search",
     "RECIPES": "training",
     "Recipe": "training",
     "evaluate": "training",
-    "export": "serving",
+    "export": "serving.export",
     "load_data": "data",
-    "search": "tuning",
-    "strategy": "distribute",
+    "search": "tuning.search",
+    "strategy": "training.distribute",
     "train": "training",
 }
 __all__ += LATER
 
-ROOMS_LATER = ("figures", "inspect")  # not in __all__: `import *` would hide the standard library's inspect
+ROOMS_LATER = ("analysis",)
 
 
 def __getattr__(name):

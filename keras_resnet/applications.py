@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import keras
 
-from keras_resnet.zoo import build_named, paper
+from keras_resnet.networks.zoo import build_named, paper
 
 __all__ = [
     "DenseNet40_K12", "DenseNet100_K12", "DenseNet100_K24", "DenseNet121", "DenseNet161", "DenseNet169",

@@ -15,16 +15,18 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_resnet import distribute, zoo
-from keras_resnet.card import Card, Preprocessing, attach, versions
+from keras_resnet.analysis.plots import plot_confusion, plot_history
 from keras_resnet.checks import expect, expect_known
-from keras_resnet.complexity import complexity
 from keras_resnet.data import Source, evaluation_batches, evaluation_view, load_data
 from keras_resnet.files import completed, new_folder, replaced, write_json
-from keras_resnet.model import freeze, load_model, portable
-from keras_resnet.plots import plot_confusion, plot_history
-from keras_resnet.serving import export, run_elsewhere
-from keras_resnet.training import Evaluation, Recipe, check_fit, evaluate, recipe_of, rows, train
+from keras_resnet.graph.complexity import complexity
+from keras_resnet.graph.loading import load_model
+from keras_resnet.graph.remake import portable
+from keras_resnet.graph.stages import freeze
+from keras_resnet.modelcard import Card, Preprocessing, attach, versions
+from keras_resnet.networks import zoo
+from keras_resnet.serving.export import export, run_elsewhere
+from keras_resnet.training import Evaluation, Recipe, check_fit, distribute, evaluate, recipe_of, rows, train
 
 SHOWN = 10
 SMALL = 64  # pixels up to which images are trained on as CIFAR's are

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 from keras import layers
 
-from keras_resnet.card import IMAGENET, PREPROCESSINGS, Preprocessing, card
 from keras_resnet.checks import COUNT, expect, expect_known, expect_rule, invalid
+from keras_resnet.modelcard import IMAGENET, PREPROCESSINGS, Preprocessing, card
 
 Named = tuple[int | str, str, float]
 

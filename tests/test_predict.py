@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 import keras_resnet
 from keras_resnet import PREPROCESSINGS, Preprocessing, ResNetConfig, decode_predictions, preprocessing, resnet
-from keras_resnet.card import IMAGENET, Card, attach
 from keras_resnet.cli import main
+from keras_resnet.modelcard import IMAGENET, Card, attach
 
 TINY = ResNetConfig(stages=((8,), (8,)), stem_filters=8)
 

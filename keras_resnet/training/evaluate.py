@@ -8,7 +8,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet.card import Preprocessing, card
 from keras_resnet.checks import COUNT, expect, expect_known, expect_rule
 from keras_resnet.data import (
     Source,
@@ -19,6 +18,7 @@ from keras_resnet.data import (
     multi_scale,
     ten_crop,
 )
+from keras_resnet.modelcard import Preprocessing, card
 from keras_resnet.predict import ends_in_logits, preprocessing_row
 
 

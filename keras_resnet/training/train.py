@@ -13,8 +13,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_resnet import distribute
-from keras_resnet.card import Preprocessing, attach, card
 from keras_resnet.checks import ArgumentError, expect, invalid
 from keras_resnet.data import (
     Source,
@@ -25,9 +23,11 @@ from keras_resnet.data import (
     training_batches,
     training_view,
 )
+from keras_resnet.graph.remat import rematerialize
+from keras_resnet.graph.tracing import graphs_of, walk
+from keras_resnet.modelcard import Preprocessing, attach, card
 from keras_resnet.predict import ends_in_logits
-from keras_resnet.remat import rematerialize
-from keras_resnet.tracing import graphs_of, walk
+from keras_resnet.training import distribute
 from keras_resnet.training.checkpoint import Checkpoint
 from keras_resnet.training.optimizer import Average, Held, HoldUntil, learning_rate, optimizer
 from keras_resnet.training.recipes import Recipe, recipe_of

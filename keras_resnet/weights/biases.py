@@ -8,7 +8,7 @@ import numpy as np
 from keras import layers
 
 from keras_resnet.checks import expect
-from keras_resnet.tracing import replaced_calls, walk
+from keras_resnet.graph.tracing import replaced_calls, walk
 
 LINEAR = (
     layers.Add, layers.Average, layers.Concatenate, layers.ZeroPadding2D, layers.AveragePooling2D, layers.MaxPooling2D,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_resnet.card import Card, Preprocessing
+from keras_resnet.modelcard import Card, Preprocessing
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,9 +10,9 @@ import keras
 import numpy as np
 from keras import layers
 
-from keras_resnet.card import IMAGENET, PREPROCESSINGS, Card, Preprocessing, attach, card
 from keras_resnet.checks import expect, expect_rule, one_of
-from keras_resnet.tracing import walk
+from keras_resnet.graph.tracing import walk
+from keras_resnet.modelcard import IMAGENET, PREPROCESSINGS, Card, Preprocessing, attach, card
 from keras_resnet.weights.biases import absorbed
 from keras_resnet.weights.checkpoint import Affine, Checkpoint, Layer, Norm, Other
 from keras_resnet.weights.readers import read

@@ -17,9 +17,9 @@ import h5py
 import keras
 import numpy as np
 
-from keras_resnet.card import IMAGENET, Card, card, of_unit
 from keras_resnet.checks import ArgumentError, expect, invalid
-from keras_resnet.tracing import walk
+from keras_resnet.graph.tracing import walk
+from keras_resnet.modelcard import IMAGENET, Card, card, of_unit
 from keras_resnet.weights.caffe import read_caffemodel
 from keras_resnet.weights.checkpoint import Affine, Checkpoint, Layer, Norm, Other
 

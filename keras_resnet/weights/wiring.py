@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from keras_resnet.checks import expect
-from keras_resnet.tracing import walk
+from keras_resnet.graph.tracing import walk
 from keras_resnet.weights.checkpoint import Checkpoint
 
 # The layers without weights that decide it, whether or not a network trades strides for dilation.

@@ -1,4 +1,4 @@
-"""Writes files as the last commit before the folders did (f6323d2): what today's code must still load, resume and serve.
+"""Writes files as the last commit before the folders (f6323d2) did: the code must still load, resume and serve them.
 
 git worktree add OLD f6323d2 && PYTHONPATH=OLD python make.py FOLDER
 """

@@ -1,0 +1,58 @@
+"""What the papers plot of a network, as arrays, and the figures of them (extra `[plots]`)."""
+
+from keras_resnet.analysis.drawing import Box, drawing
+from keras_resnet.analysis.figures import (
+    draw_cam,
+    draw_features,
+    draw_gradients,
+    draw_lesion,
+    draw_network,
+    draw_paths,
+    draw_responses,
+    expect_new_figure,
+    overlay,
+    save,
+)
+from keras_resnet.analysis.studies import (
+    Cam,
+    Gradients,
+    Lesion,
+    Paths,
+    Responses,
+    block_gradients,
+    example,
+    feature_maps,
+    grad_cam,
+    layer_responses,
+    lesion,
+    path_gradients,
+    sample,
+)
+
+__all__ = [
+    "Box",
+    "Cam",
+    "Gradients",
+    "Lesion",
+    "Paths",
+    "Responses",
+    "block_gradients",
+    "draw_cam",
+    "draw_features",
+    "draw_gradients",
+    "draw_lesion",
+    "draw_network",
+    "draw_paths",
+    "draw_responses",
+    "drawing",
+    "example",
+    "expect_new_figure",
+    "feature_maps",
+    "grad_cam",
+    "layer_responses",
+    "lesion",
+    "overlay",
+    "path_gradients",
+    "sample",
+    "save",
+]

@@ -1,0 +1,1 @@
+"""Layers of Keras with the same weights and results, computed faster."""

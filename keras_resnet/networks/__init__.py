@@ -1,0 +1,1 @@
+"""The networks: rows, and the builders that make models of them."""

@@ -1,0 +1,154 @@
+"""FractalNet, a recursion whose joins average what residual blocks would sum (Larsson et al. 2017)."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from itertools import count
+from typing import Unpack
+
+import keras
+from keras import layers, ops
+
+from keras_resnet.checks import COUNT, RATE, Rule, expect, expect_rules, is_list_of, is_number
+from keras_resnet.networks.builder import Interface, functional
+from keras_resnet.networks.layers import LONGEST_CHAIN, conv, dropout, norm_relu
+
+
+@dataclass(frozen=True, kw_only=True)
+class FractalNetConfig:
+    """One FractalNet (Larsson et al. 2017). The paper also trains it with `drop_path` 0.15, `dropout` 0.4."""
+
+    stages: tuple[int, ...]  # channels of every fractal block: B blocks
+    columns: int = 3  # C: 2 ** (C - 1) convolutions on the longest path of a block
+    drop_path: float = 0.0  # of an input of a join, in samples that draw local drop-path
+    global_share: float = 0.5  # of the samples, which keep one column throughout instead
+    dropout: float = 0.0  # in the last block, rising linearly from 0 in the first
+    head_dropout: float = 0.0
+
+    classes = 10
+    input_shape = (32, 32, 3)
+
+    def __post_init__(self):
+        expect_rules(_RULES, self)
+        chain = 3 * len(self.stages) * 2 ** (self.columns - 1)
+        expect(chain <= LONGEST_CHAIN, "columns", f"so few that {LONGEST_CHAIN} layers make the longest path",
+               self.columns)  # fmt: skip
+        object.__setattr__(self, "stages", tuple(map(int, self.stages)))
+
+    @property
+    def smallest_size(self) -> int:
+        return 2 ** (len(self.stages) - 1)
+
+
+_RULES: dict[str, Rule] = {
+    "stages": Rule(is_list_of(COUNT.holds), "the channels of every block, as in (64, 128, 256, 512, 512)"),
+    "columns": COUNT,
+    "global_share": Rule(lambda share: is_number(share) and 0 <= share <= 1, "a share in [0, 1]"),
+    **dict.fromkeys(("drop_path", "dropout", "head_dropout"), RATE),
+}
+
+
+@keras.saving.register_keras_serializable("keras_resnet")
+class DrawColumns(layers.Layer):
+    """One integer a sample: the only column to keep (global drop-path), or -1 (local). Drawn in training only."""
+
+    def __init__(self, columns, share, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        self.columns, self.share, self.seed = columns, share, seed
+        self.random = keras.random.SeedGenerator(seed)
+
+    def call(self, x, training=None):
+        shape = (ops.shape(x)[0],)
+        if not training:
+            return -ops.ones(shape, "int32")
+        column = keras.random.randint(shape, 0, self.columns, seed=self.random)
+        return ops.where(keras.random.uniform(shape, seed=self.random) < self.share, column, -1)
+
+    def compute_output_spec(self, x, training=None):
+        return keras.KerasTensor((x.shape[0],), "int32")
+
+    def get_config(self):
+        return {**super().get_config(), "columns": self.columns, "share": self.share, "seed": self.seed}
+
+
+@keras.saving.register_keras_serializable("keras_resnet")
+class Join(layers.Layer):
+    """The mean of its inputs, column by column; in training of those that drop-path leaves, at least one a sample."""
+
+    def __init__(self, rate, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        self.rate, self.seed = rate, seed
+        self.random = keras.random.SeedGenerator(seed)
+
+    def call(self, paths, column, training=None):
+        stacked = ops.stack(paths, axis=1)
+        if not training:
+            return ops.mean(stacked, axis=1)
+        weights = ops.cast(self.draw(column, len(paths)), stacked.dtype)
+        weights = weights / ops.sum(weights, axis=1, keepdims=True)
+        return ops.sum(stacked * ops.reshape(weights, (-1, len(paths), 1, 1, 1)), axis=1)
+
+    def draw(self, column, count):
+        """[N, count] of bool: the column where it joins here, else each input with probability 1 - rate."""
+        shape = (ops.shape(column)[0], count)
+        chance = keras.random.uniform(shape, seed=self.random)
+        kept = (chance >= self.rate) | (chance == ops.max(chance, axis=1, keepdims=True))
+        alone = ops.equal(ops.expand_dims(column, 1), ops.arange(count, dtype="int32"))
+        return ops.where(ops.any(alone, axis=1, keepdims=True), alone, kept)
+
+    def compute_output_spec(self, paths, column, training=None):
+        return keras.KerasTensor(paths[0].shape, self.compute_dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "rate": self.rate, "seed": self.seed}
+
+    def stock(self):
+        return layers.Average(name=self.name, dtype=self.dtype_policy)
+
+
+def fractalnet(config: FractalNetConfig, *, name: str = "fractalnet", **interface: Unpack[Interface]) -> keras.Model:
+    """The network of a row; `interface` is that of `keras_resnet.build`.
+
+    The head pools by maximum: at 32x32 the paper's last 2x2 pool sees 2x2 pixels.
+
+    >>> import keras_resnet
+    >>> keras_resnet.fractalnet(keras_resnet.FractalNetConfig(stages=(4, 8), columns=2)).output.shape
+    (None, 10)
+    """
+    return functional(trunk, config, name=name, head_pool=layers.GlobalMaxPooling2D, **interface)
+
+
+def trunk(x, config):
+    column = DrawColumns(config.columns, config.global_share, name="draw_columns")(x) if config.drop_path else None
+    for stage, filters in enumerate(config.stages):
+        if stage:
+            x = layers.MaxPooling2D(2, name=f"stage{stage + 1}_in_pool")(x)
+        rate = config.dropout * stage / max(1, len(config.stages) - 1)
+        x = fractal_block(x, filters, rate, column, config, f"stage{stage + 1}")
+    return x
+
+
+def fractal_block(x, filters, rate, column, config, name):
+    """join(f_C(x)), where f_1(x) = conv(x) and f_C+1(x) joins f_C(f_C(x)) and conv(x): figure 1."""
+    numbers = defaultdict(lambda: count(1))
+
+    def unit(x, index):
+        unit_name = f"{name}_column{index + 1}_{next(numbers[index])}"
+        return norm_relu(dropout(conv(x, filters, 3, unit_name), rate, unit_name), unit_name)
+
+    def join(paths):
+        if len(paths) == 1:
+            return paths[0]
+        join_name = f"{name}_join{next(numbers['join'])}"
+        return (
+            layers.Average(name=join_name)(paths)
+            if column is None
+            else Join(config.drop_path, name=join_name)(paths, column)
+        )
+
+    def fractal(x, columns):
+        """What the last join of f_C joins, a path a column, the deepest first."""
+        if columns == 1:
+            return [unit(x, 0)]
+        return [*fractal(join(fractal(x, columns - 1)), columns - 1), unit(x, columns - 1)]
+
+    return join(fractal(x, config.columns))

@@ -1,0 +1,54 @@
+"""The deepest networks build, train, and are loaded by Keras alone, where Python's recursion limit is in the way."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from keras_resnet import build, portable
+from keras_resnet.graph.tracing import walk
+
+pytestmark = pytest.mark.slow
+
+LOAD = """
+import sys
+sys.modules["keras_resnet"] = None  # from here on importing it is an error
+import keras
+import numpy as np
+model = keras.models.load_model("model.keras")
+np.save("outputs.npy", np.asarray(model(np.load("images.npy"))))
+assert sys.modules["keras_resnet"] is None
+"""
+
+
+@pytest.mark.parametrize("name", ["resnet1202", "plain1202", "resnet1001", "resnet1001v2"])
+def test_the_deepest_networks_train_and_load_without_this_package(name, tmp_path):
+    keras.utils.set_random_seed(0)
+    model = build(name, classifier_activation=None)
+    for layer in walk(model):
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = 0.0  # one batch is then enough for statistics that keep the logits finite
+    images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("float32")
+    model(images, training=True)
+    expected = np.asarray(model(images))
+    assert np.all(np.isfinite(expected))
+
+    model.save(tmp_path / "own.keras")
+    np.testing.assert_allclose(keras.models.load_model(tmp_path / "own.keras")(images), expected, rtol=1e-4)
+    portable(model).save(tmp_path / "model.keras")
+    np.save(tmp_path / "images.npy", images)
+    subprocess.run([sys.executable, "-I", "-c", LOAD], cwd=tmp_path, check=True)
+    found = np.load(tmp_path / "outputs.npy")
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+    # Only the classifier is looked at: through 1,200 plain layers float32 gradients overflow, as batch norm makes them.
+    classifier = model.get_layer("predictions").kernel
+    before = np.asarray(classifier)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(1e-3), loss, jit_compile=False)
+    assert np.isfinite(model.train_on_batch(images, np.array([0, 1])))
+    assert np.all(np.isfinite(classifier))
+    assert not np.array_equal(classifier, before)
