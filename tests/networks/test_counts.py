@@ -193,8 +193,8 @@ def test_no_family_counts_stray_projections():
 
 @pytest.mark.parametrize("name", [by_speed(name) for name in NETWORKS])
 def test_readme_tells_what_is_counted(name):
-    row = re.search(rf"^\| `{name}` \|(.*)\|$", (HERE.parent / "README.md").read_text(), re.MULTILINE)
-    assert row, f"no row for {name}: run `python docs/network_table.py`"
+    row = re.search(rf"^\| `{name}` \|(.*)\|$", (HERE.parents[1] / "README.md").read_text(), re.MULTILINE)
+    assert row, f"no row for {name}: run `python docs/tables.py networks`"
     cells = [cell.strip() for cell in row[1].split("|")]
     trainable, _, macs = counted(name)
     assert [f"{trainable:,}", f"{macs:,}"] == cells[1:3]

@@ -2,14 +2,12 @@
 
 import json
 import re
-import runpy
 import zipfile
 from contextlib import contextmanager
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib import import_module
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import caffe_files as caffe
@@ -35,7 +33,6 @@ from keras_resnet.weights.readers import FORMATS
 from keras_resnet.weights.schemes import SCHEMES
 from keras_resnet.weights.structure import matched
 
-DOCS = Path(__file__).parents[2] / "docs"
 BASIC, BOTTLENECK = NETWORKS["basic_b"], NETWORKS["bottleneck_3x3"]
 SMALL = {"input_shape": (16, 12, 3), "classes": 5, "classifier_activation": None}
 IMAGES = np.random.default_rng(1).normal(size=(2, 16, 12, 3)).astype("float32")
@@ -1669,14 +1666,6 @@ def test_networks_with_filters_that_are_not_in_their_weights_are_refused(hub, ar
 def test_a_malformed_address_is_refused(hub, address):
     with refused("`weights`", address):
         of_record("basic_b", address)
-
-
-# The documentation
-
-
-def test_the_tables_of_sources_are_what_the_code_writes():
-    page = DOCS / "weights.md"
-    assert runpy.run_path(str(DOCS / "weights_table.py"))["written"](page.read_text()) == page.read_text()
 
 
 def stand_in(row):

@@ -1,0 +1,141 @@
+"""Writes the tables that the pages show, from the code and from trained runs: `python docs/tables.py [NAME ...]`.
+
+A table stands in its page between `<!-- NAME -->` and `<!-- end -->`. The names are the keys of TABLES; without any name
+all tables are written. Counting the networks takes minutes.
+"""
+
+import inspect
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import keras_resnet
+from keras_resnet import NETWORKS, RECIPES, Recipe, applications
+from keras_resnet.files import replaced
+from keras_resnet.modelcard import Card
+from keras_resnet.networks.zoo import PAPERS
+from keras_resnet.weights import FORMATS, SCHEMES
+
+ROOT = Path(__file__).parent.parent
+PUBLISHED_ERRORS = {  # test error in %, and where it is printed
+    ("resnet20", "cifar10"): (8.75, "He et al. 2015, table 6"),
+    ("resnet32", "cifar10"): (7.51, "He et al. 2015, table 6"),
+    ("resnet44", "cifar10"): (7.17, "He et al. 2015, table 6"),
+    ("resnet56", "cifar10"): (6.97, "He et al. 2015, table 6"),
+    ("resnet110", "cifar10"): (6.43, "He et al. 2015, table 6"),
+    ("wide_resnet28_10", "cifar10"): (4.00, "Zagoruyko and Komodakis' repository"),
+    ("resnext29_8x64d", "cifar10"): (3.65, "Xie et al. 2017, table 7"),
+}
+
+
+def networks() -> Iterator[str]:
+    yield "| name | function | parameters | multiply-adds | input |"
+    yield "| --- | --- | ---: | ---: | --- |"
+    for paper, configs in PAPERS.items():
+        yield f"| **[{paper.authors}](https://arxiv.org/abs/{paper.arxiv})** | {paper.title} | | | |"
+        for name in configs:
+            costs = keras_resnet.complexity(keras_resnet.build(name))
+            yield network(name, costs.trainable_params, costs.macs)
+
+
+def network(name: str, params: int, macs: int) -> str:
+    size = "x".join(map(str, NETWORKS[name].input_shape))
+    return f"| `{name}` | `{functions()[name]}` | {params:,} | {macs:,} | {size} |"
+
+
+def functions() -> dict[str, str]:
+    """Network -> its function."""
+    makers = {name: getattr(applications, name) for name in applications.__all__}
+    return {inspect.signature(maker).parameters["name"].default: name for name, maker in makers.items()}
+
+
+def recipes() -> Iterator[str]:
+    yield "| recipe | of | epochs | batch | rate | L2 | augmentation |"
+    yield "| --- | --- | ---: | ---: | --- | --- | --- |"
+    for name, row in RECIPES.items():
+        yield recipe(name, row)
+
+
+def recipe(name: str, row: Recipe) -> str:
+    slices = f" of {row.steps_per_epoch} steps" if row.steps_per_epoch else ""
+    schedule = f" at {', '.join(map(str, row.drops))}" if row.schedule == "steps" else ""
+    steps = [*([row.view] if row.view else []), *row.augment]
+    decay = f"{row.weight_decay:g}{' on kernels' if row.decays == 'kernels' else ''}"
+    return (
+        f"| `{name}` | {row.about} | {row.epochs}{slices} | {row.batch_size} "
+        f"| {row.lr:g}, {row.schedule}{schedule} | {decay} | {', '.join(steps)} |"
+    )
+
+
+def formats() -> Iterator[str]:
+    yield "| source | what is read |"
+    yield "| --- | --- |"
+    for reader in dict.fromkeys(FORMATS.values()):
+        suffixes = ", ".join(f"`{suffix}`" for suffix, of in FORMATS.items() if of is reader)
+        yield f"| {suffixes} | {reader.__doc__.splitlines()[0]} |"
+
+
+def schemes() -> Iterator[str]:
+    yield "| names of | networks | reads | epsilon | usual preprocessing |"
+    yield "| --- | --- | --- | --- | --- |"
+    for scheme in SCHEMES:
+        fitting = [name for name in NETWORKS if any(fnmatchcase(name, pattern) for pattern in scheme.networks)]
+        names = "all" if len(fitting) == len(NETWORKS) else ", ".join(f"`{name}`" for name in fitting) or "none"
+        epsilon = f"{scheme.epsilon:g}" if scheme.epsilon else "the model's"
+        reads = "BGR" if scheme.bgr else "RGB"
+        yield f"| {scheme.title} | {names} | {reads} | {epsilon} | {scheme.preprocessing or 'the source tells'} |"
+
+
+def results() -> Iterator[str]:
+    yield "| network | data | test error | paper's | epochs | seed | hours | on | command |"
+    yield "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- | --- |"
+    for path in sorted((ROOT / "saved_models").glob("*/card.json")):
+        yield result(path.parent)
+
+
+def result(folder: Path) -> str:
+    card = Card.from_json((folder / "card.json").read_text())
+    command = json.loads((folder / "run.json").read_text())["command"]
+    as_published = card.config == json.loads(json.dumps(asdict(NETWORKS[card.network])))
+    error, where = (
+        PUBLISHED_ERRORS.get((card.network, card.data["name"]), (None, None)) if as_published else (None, None)
+    )
+    published = f"{error:.2f} % ({where})" if error else "not printed"
+    reached, hours = 100 * (1 - card.metrics["accuracy"]), card.metrics["training_seconds"] / 3600
+    return (
+        f"| {card.network} | {card.data['name']} | {reached:.2f} % | {published} | {card.recipe['epochs']} | {card.seed} "
+        f"| {hours:.2f} | {card.hardware} | `{command}` |"
+    )
+
+
+TABLES = {  # the page, and what makes the lines
+    "networks": ("README.md", networks),
+    "recipes": ("docs/training.md", recipes),
+    "formats": ("docs/weights.md", formats),
+    "schemes": ("docs/weights.md", schemes),
+    "results": ("docs/results.md", results),
+}
+
+
+def written(page: str, name: str) -> str:
+    """The page, with the table of that name as it is now."""
+    lines = "".join(f"{line}\n" for line in TABLES[name][1]())
+    before, begin, rest = page.partition(f"<!-- {name} -->\n")
+    _, end, after = rest.partition("<!-- end -->")
+    if not end:
+        raise ValueError(f"The page has no <!-- {name} --> with an <!-- end --> behind it.")
+    return before + begin + lines + end + after
+
+
+def main(*names: str) -> None:
+    for name in names or TABLES:
+        page = ROOT / TABLES[name][0]
+        with replaced(page) as partial:
+            partial.write_text(written(page.read_text(), name))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
