@@ -1,6 +1,6 @@
 """Writes the tables that the pages show, from the code and from trained runs: `python docs/tables.py [NAME ...]`.
 
-A table stands in its page between `<!-- NAME -->` and `<!-- end -->`. The names are the keys of TABLES; without any name
+A table stands in its page between `<!-- NAME -->` and `<!-- end -->`. The names are the keys of TABLES; without any,
 all tables are written. Counting the networks takes minutes.
 """
 
