@@ -17,7 +17,7 @@ import numpy as np
 
 from keras_resnet.analysis.plots import plot_confusion, plot_history
 from keras_resnet.checks import expect, expect_known
-from keras_resnet.data import Source, evaluation_batches, evaluation_view, load_data
+from keras_resnet.data import Source, load_data, raw_images
 from keras_resnet.files import completed, new_folder, replaced, write_json
 from keras_resnet.graph.complexity import complexity
 from keras_resnet.graph.loading import load_model
@@ -302,13 +302,12 @@ def write_evaluation(folder: Path, found: Evaluation, title: str, say) -> None:
 def show_predictions(exported: Path, row: Preprocessing, source: Source, say) -> None:
     """Of the export, in a process that has nothing of ours."""
     raw = replace(row, crop=None) if row.resize else row  # the export crops
-    view = evaluation_view(source.test, raw, source.shape[-1])
-    images, labels = next(iter(evaluation_batches(source.test, source.classes, SHOWN, view=view)))
-    pixels = np.clip(np.round(images), 0, 255).astype("uint8")
+    first = source.test[np.arange(min(SHOWN, len(source.test)))]
+    pixels = raw_images(first, raw, source.shape[-1])
     wide = max(10, *map(len, source.class_names))
     say(f"{exported}, reloaded in a fresh process, on {len(pixels)} held-out images:")
     [(probabilities, _)] = run_elsewhere([exported], pixels, row)
     say(f"{'truth':>{wide}}  {'prediction':>{wide}}  probability")
-    for label, found in zip(labels, probabilities, strict=True):
-        truth, best = (source.class_names[np.argmax(scores)] for scores in (label, found))
+    for label, found in zip(first.labels, probabilities, strict=True):
+        truth, best = source.class_names[label], source.class_names[np.argmax(found)]
         say(f"{truth:>{wide}}  {best:>{wide}}  {found.max():>11.3f}")

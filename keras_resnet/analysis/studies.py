@@ -26,7 +26,7 @@ from keras_resnet.checks import (
     is_list_of,
     one_of,
 )
-from keras_resnet.data import evaluation_batches, evaluation_view, expect_one_size, load_data
+from keras_resnet.data import evaluation_batches, evaluation_view, expect_one_size, load_data, raw_images
 from keras_resnet.graph.stages import features
 from keras_resnet.graph.tracing import recorded, walk
 from keras_resnet.modelcard import Preprocessing, card
@@ -107,10 +107,8 @@ def example(data: Any, number: int, split: str = "test") -> np.ndarray:
     expect_rule(one_of(*source.splits), "split", split)
     examples = source.splits[split]
     expect(is_integer(number) and 0 <= number < len(examples), "number", f"0 to {len(examples) - 1}", number)
-    chosen = examples[np.array([number])]
-    view = evaluation_view(chosen, Preprocessing((0.0,), (1.0,)), source.shape[-1])
-    (batch,) = evaluation_batches(chosen, source.classes, 1, view=view)
-    return batch[0][0].numpy()
+    as_it_is = Preprocessing((0.0,), (1.0,))
+    return raw_images(examples[np.array([number])], as_it_is, source.shape[-1])[0].astype("float32")
 
 
 def compiled(function: Callable, model: keras.Model, parts: Sequence[Block] | None = None) -> Callable:

@@ -3,6 +3,7 @@
 from keras_resnet.data.augment import AUGMENTATIONS, expect_augmentations, multi_scale, ten_crop
 from keras_resnet.data.load import Report, check, load_data
 from keras_resnet.data.pipeline import evaluation_batches, training_batches
+from keras_resnet.data.raw import raw_images
 from keras_resnet.data.sources import Arrays, Examples, Source, digits
 from keras_resnet.data.views import VIEWS, evaluation_view, expect_one_size, training_view
 
@@ -21,6 +22,7 @@ __all__ = [
     "expect_one_size",
     "load_data",
     "multi_scale",
+    "raw_images",
     "ten_crop",
     "training_batches",
     "training_view",

@@ -19,7 +19,7 @@ import tensorflow as tf
 from keras import layers
 
 from keras_resnet.checks import COUNT, FLAG, Rule, expect, expect_rule, is_list_of
-from keras_resnet.data import Examples, Source, digits, evaluation_batches, evaluation_view, expect_one_size
+from keras_resnet.data import Examples, Source, digits, expect_one_size, raw_images
 from keras_resnet.files import completed, overwritten, restored, versions_in
 from keras_resnet.graph.fold import fold_batch_norm
 from keras_resnet.graph.remake import portable
@@ -193,10 +193,8 @@ class Job:
     def images(self, examples: Examples, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Real ones from all over the split, uint8 [N, *raw_size, C], and their labels."""
         chosen = examples[np.linspace(0, len(examples) - 1, min(count, len(examples))).astype(int)]
-        view = evaluation_view(chosen, replace(self.row, resize=self.raw_size, crop=None), self.channels)
-        batches = evaluation_batches(chosen, 1 + int(chosen.labels.max()), runtimes.BATCH, view=view)
-        images = np.concatenate([np.clip(np.round(images), 0, 255).astype("uint8") for images, _ in batches])
-        return np.broadcast_to(images, (*images.shape[:3], self.channels)), chosen.labels
+        resized = replace(self.row, resize=self.raw_size, crop=None)
+        return raw_images(chosen, resized, self.channels), chosen.labels
 
 
 def in_float32(model: keras.Model) -> keras.Model:
