@@ -1,11 +1,14 @@
 """A function for every network, with the arguments of keras.applications: one import changed, the code runs on."""
 
-from inspect import cleandoc
-from typing import Any, Protocol
+from __future__ import annotations
 
-import keras
+from inspect import cleandoc
+from typing import TYPE_CHECKING, Any, Protocol
 
 from keras_resnet.networks.zoo import build_named, paper
+
+if TYPE_CHECKING:
+    import keras
 
 __all__ = [
     "DenseNet40_K12", "DenseNet100_K12", "DenseNet100_K24", "DenseNet121", "DenseNet161", "DenseNet169",

@@ -30,6 +30,7 @@ NARROWING = ("none", "B", "C", "D", "conv")  # the other shortcuts pad channels 
 STEM_STRIDES = {stem: 1 if stem == "cifar" else 4 for stem in get_args(StemName)}
 SMALLEST_SIZE = 8  # pixels
 PIXELS = at_least(SMALLEST_SIZE)
+LONGEST_CHAIN = 750  # layers: Keras walks a graph recursively along first inputs, and Python stops at 1,000 calls
 
 
 @dataclass(frozen=True, kw_only=True)

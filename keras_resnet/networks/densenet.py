@@ -1,56 +1,13 @@
 """DenseNet, whose layers concatenate what residual blocks would sum (Huang et al. 2017)."""
 
-from dataclasses import dataclass
-from typing import Literal, Unpack
+from typing import Unpack
 
 import keras
 from keras import layers
 
-from keras_resnet.checks import COUNT, RATE, Rule, at_least, expect_rules, is_list_of, is_number, one_of
 from keras_resnet.networks.builder import Interface, functional
+from keras_resnet.networks.families import DenseNetConfig
 from keras_resnet.networks.layers import conv, dropout, max_pool, norm_relu
-
-
-@dataclass(frozen=True, kw_only=True)
-class DenseNetConfig:
-    """One DenseNet (Huang et al. 2017); BC has `bottleneck` 4 and `compression` 0.5."""
-
-    stages: tuple[int, ...]  # layers of every dense block
-    growth: int = 12  # channels that a layer adds: k
-    stem: Literal["cifar", "imagenet"] = "cifar"
-    stem_filters: int = 16
-    bottleneck: int = 0  # width of a layer's 1x1 convolution in growths; 0 leaves it out
-    compression: float = 1.0  # channels kept by a transition: theta
-    dropout: float = 0.0  # after every convolution but the first; the paper's 0.2 is for data without augmentation
-    head_dropout: float = 0.0
-
-    def __post_init__(self):
-        expect_rules(_RULES, self)
-        object.__setattr__(self, "stages", tuple(map(int, self.stages)))
-
-    @property
-    def classes(self) -> int:
-        return 10 if self.stem == "cifar" else 1000
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        return (32, 32, 3) if self.stem == "cifar" else (224, 224, 3)
-
-    @property
-    def smallest_size(self) -> int:
-        """Each transition halves and rounds down; the ImageNet stem halves twice and rounds up."""
-        pixels = 2 ** (len(self.stages) - 1)
-        return pixels if self.stem == "cifar" else 4 * pixels - 3
-
-
-_RULES: dict[str, Rule] = {
-    "stages": Rule(is_list_of(COUNT.holds), "the layers of every dense block, as in (6, 12, 24, 16)"),
-    "stem": one_of("cifar", "imagenet"),
-    "bottleneck": at_least(0),
-    "compression": Rule(lambda kept: is_number(kept) and 0 < kept <= 1, "a share in (0, 1]"),
-    **dict.fromkeys(("growth", "stem_filters"), COUNT),
-    **dict.fromkeys(("dropout", "head_dropout"), RATE),
-}
 
 
 def densenet(config: DenseNetConfig, *, name: str = "densenet", **interface: Unpack[Interface]) -> keras.Model:

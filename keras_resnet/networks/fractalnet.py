@@ -1,50 +1,15 @@
 """FractalNet, a recursion whose joins average what residual blocks would sum (Larsson et al. 2017)."""
 
 from collections import defaultdict
-from dataclasses import dataclass
 from itertools import count
 from typing import Unpack
 
 import keras
 from keras import layers, ops
 
-from keras_resnet.checks import COUNT, RATE, Rule, expect, expect_rules, is_list_of, is_number
 from keras_resnet.networks.builder import Interface, functional
-from keras_resnet.networks.layers import LONGEST_CHAIN, conv, dropout, norm_relu
-
-
-@dataclass(frozen=True, kw_only=True)
-class FractalNetConfig:
-    """One FractalNet (Larsson et al. 2017). The paper also trains it with `drop_path` 0.15, `dropout` 0.4."""
-
-    stages: tuple[int, ...]  # channels of every fractal block: B blocks
-    columns: int = 3  # C: 2 ** (C - 1) convolutions on the longest path of a block
-    drop_path: float = 0.0  # of an input of a join, in samples that draw local drop-path
-    global_share: float = 0.5  # of the samples, which keep one column throughout instead
-    dropout: float = 0.0  # in the last block, rising linearly from 0 in the first
-    head_dropout: float = 0.0
-
-    classes = 10
-    input_shape = (32, 32, 3)
-
-    def __post_init__(self):
-        expect_rules(_RULES, self)
-        chain = 3 * len(self.stages) * 2 ** (self.columns - 1)
-        expect(chain <= LONGEST_CHAIN, "columns", f"so few that {LONGEST_CHAIN} layers make the longest path",
-               self.columns)  # fmt: skip
-        object.__setattr__(self, "stages", tuple(map(int, self.stages)))
-
-    @property
-    def smallest_size(self) -> int:
-        return 2 ** (len(self.stages) - 1)
-
-
-_RULES: dict[str, Rule] = {
-    "stages": Rule(is_list_of(COUNT.holds), "the channels of every block, as in (64, 128, 256, 512, 512)"),
-    "columns": COUNT,
-    "global_share": Rule(lambda share: is_number(share) and 0 <= share <= 1, "a share in [0, 1]"),
-    **dict.fromkeys(("drop_path", "dropout", "head_dropout"), RATE),
-}
+from keras_resnet.networks.families import FractalNetConfig
+from keras_resnet.networks.layers import conv, dropout, norm_relu
 
 
 @keras.saving.register_keras_serializable("keras_resnet")

@@ -6,7 +6,6 @@ from keras import layers
 from keras_resnet.kernels.batch_norm import BatchNormalization
 from keras_resnet.kernels.grouped_conv import GroupedConv2D
 
-LONGEST_CHAIN = 750  # layers: Keras walks a graph recursively along first inputs, and Python stops at 1,000 calls
 BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-5}  # the papers' and torch's; Keras' own are 0.99 and 1e-3
 
 

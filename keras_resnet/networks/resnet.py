@@ -8,8 +8,7 @@ import keras
 
 from keras_resnet.networks.blocks import ORDERS, STEMS, residual_block
 from keras_resnet.networks.builder import Interface, functional
-from keras_resnet.networks.config import Block, ResNetConfig, plan
-from keras_resnet.networks.layers import LONGEST_CHAIN
+from keras_resnet.networks.config import LONGEST_CHAIN, Block, ResNetConfig, plan
 
 PART = 50  # blocks of a nested model
 

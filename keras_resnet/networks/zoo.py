@@ -1,23 +1,23 @@
 """Every published network by its name: the rows, paper by paper, and what builds them."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
-from typing import Any, Unpack
-
-import keras
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Unpack
 
 from keras_resnet.checks import expect_known
-from keras_resnet.networks.builder import Interface
 from keras_resnet.networks.config import ResNetConfig
-from keras_resnet.networks.densenet import DenseNetConfig, densenet
-from keras_resnet.networks.fractalnet import FractalNetConfig, fractalnet
-from keras_resnet.networks.resnet import resnet
-from keras_resnet.weights import implied, read
+from keras_resnet.networks.families import Config, DenseNetConfig, FractalNetConfig
 
-Config = ResNetConfig | DenseNetConfig | FractalNetConfig
+if TYPE_CHECKING:
+    import keras
 
-BUILDERS: dict[type, Any] = {ResNetConfig: resnet, DenseNetConfig: densenet, FractalNetConfig: fractalnet}
+    from keras_resnet.networks.builder import Interface
+
+BUILDERS: dict[type, str] = {ResNetConfig: "resnet", DenseNetConfig: "densenet", FractalNetConfig: "fractalnet"}
 
 
 @dataclass(frozen=True)
@@ -272,6 +272,8 @@ def build_named(
     network: str, config_changes: Mapping[str, Any], *, name: str, **interface: Unpack[Interface]
 ) -> keras.Model:
     """The named row, changed as asked and as the weights imply, as a model."""
+    from keras_resnet.weights import implied, read
+
     config = row(network, **config_changes)
     if interface.get("weights") is not None:
         checkpoint = interface["weights"] = read(interface["weights"], config.stages)
@@ -290,4 +292,6 @@ def row(name: str, **config_changes: Any) -> Config:
 
 def build_row(config: Config, *, name: str, **interface: Unpack[Interface]) -> keras.Model:
     """The network of a row, whichever family's it is."""
-    return BUILDERS[type(config)](config, name=name, **interface)
+    family = BUILDERS[type(config)]
+    builder = import_module(f"keras_resnet.networks.{family}")  # and with it Keras, which the rows do not need
+    return getattr(builder, family)(config, name=name, **interface)

@@ -8,8 +8,7 @@ from typing import Any
 from keras_resnet.checks import expect
 from keras_resnet.networks.blocks import ORDERS
 from keras_resnet.networks.config import ResNetConfig
-from keras_resnet.networks.densenet import DenseNetConfig
-from keras_resnet.networks.fractalnet import FractalNetConfig
+from keras_resnet.networks.families import DenseNetConfig, FractalNetConfig
 from keras_resnet.networks.zoo import Config
 from keras_resnet.training import Recipe
 

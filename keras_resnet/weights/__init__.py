@@ -1,8 +1,5 @@
 """Other projects' weights: readers of their formats, their names of our layers, and one loader."""
 
-from keras_resnet.weights.checkpoint import Checkpoint
-from keras_resnet.weights.load import classes_of, implied, load, load_weights
-from keras_resnet.weights.readers import FORMATS, read
-from keras_resnet.weights.schemes import SCHEMES
+import lazy_loader
 
-__all__ = ["FORMATS", "SCHEMES", "Checkpoint", "classes_of", "implied", "load", "load_weights", "read"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

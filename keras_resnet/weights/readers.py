@@ -7,7 +7,6 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.resources import as_file, files
-from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from pickle import UnpicklingError
@@ -22,9 +21,19 @@ from keras_resnet.graph.tracing import walk
 from keras_resnet.modelcard import IMAGENET, Card, card, of_unit
 from keras_resnet.weights.caffe import read_caffemodel
 from keras_resnet.weights.checkpoint import Affine, Checkpoint, Layer, Norm, Other
-
-HUB = "hf://"
-CIFAR10 = "cifar10"  # for weights of ours
+from keras_resnet.weights.sources import (
+    APPLICATIONS,
+    CIFAR10,
+    EXPECTED,
+    HUB,
+    SUFFIXES,
+    TRAINED,
+    Blocks,
+    blocks_of,
+    expect_file,
+    expect_source,
+    suffix_of,
+)
 
 
 def read(source: Any, stages: Sequence[Any]) -> Checkpoint:
@@ -33,15 +42,13 @@ def read(source: Any, stages: Sequence[Any]) -> Checkpoint:
         return source
     if isinstance(source, keras.Model):
         return read_keras_model(source)
-    expect(isinstance(source, str | Path), "weights", f"None, {EXPECTED}", source)
+    expect(isinstance(source, str | Path), "weights", EXPECTED, source)
+    expect_source(source, blocks_of(stages))
     if source in NAMED:
-        return NAMED[source](tuple(stage if isinstance(stage, int) else len(stage) for stage in stages))
+        return NAMED[source](blocks_of(stages))
     if str(source).startswith(HUB):
         return read_hub(str(source))
-    suffix = next((suffix for suffix in FORMATS if str(source).endswith(suffix)), "")
-    expect(suffix, "weights", f"None, {EXPECTED}", source)
-    expect(Path(source).is_file(), "weights", f"None, {EXPECTED}, that exists", source)
-    return FORMATS[suffix](Path(source))
+    return FORMATS[suffix_of(source)](Path(source))
 
 
 # torch's state dicts, in its own files and in safetensors
@@ -49,7 +56,6 @@ def read(source: Any, stages: Sequence[Any]) -> Checkpoint:
 
 def read_torch(path: Path) -> Checkpoint:
     """torch: a state dict, bare or under `state_dict`, `model` or `net`. A file that would run code is refused."""
-    needs("torch", "torch", path)
     import torch
 
     try:
@@ -231,9 +237,6 @@ def keras_layer(arrays: list[np.ndarray], settings: Mapping[str, Any]) -> Layer:
 def read_hub(address: str) -> Checkpoint:
     """timm's repositories: safetensors first, and what config.json says of preprocessing and classes."""
     repository, _, revision = address.removeprefix(HUB).partition("@")
-    owner, _, name = repository.partition("/")
-    expect(owner and name and "/" not in name, "weights", "hf://owner/repo or hf://owner/repo@revision", address)
-    needs("huggingface_hub", "hub", address)
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
@@ -247,7 +250,8 @@ def read_hub(address: str) -> Checkpoint:
         except LocalEntryNotFoundError:  # a kind of the next one: the hub cannot be reached
             raise
         except EntryNotFoundError:
-            checkpoint = read_torch(fetched("pytorch_model.bin"))
+            expect_file(file := fetched("pytorch_model.bin"))
+            checkpoint = read_torch(file)
     except ArgumentError:
         raise
     except Exception as error:  # whatever the hub raises
@@ -281,10 +285,8 @@ def config_tells(config: Any, address: str) -> dict[str, Any]:
 # keras.applications
 
 
-def read_applications(blocks: tuple[int, ...]) -> Checkpoint:
+def read_applications(blocks: Blocks) -> Checkpoint:
     """Names and shapes; Keras downloads the weights, or finds them in its cache, once these have been found to fit."""
-    there = ", ".join(APPLICATIONS.values())
-    expect(blocks in APPLICATIONS, "weights", f"another source: keras.applications has only {there}", IMAGENET)
     builder = getattr(keras.applications, APPLICATIONS[blocks])
 
     def download():
@@ -297,38 +299,20 @@ def read_applications(blocks: tuple[int, ...]) -> Checkpoint:
     return replace(read_keras_model(builder(weights=None)), origin=origin, download=download)
 
 
-# blocks a stage: the network of keras.applications that is also one of ours
-APPLICATIONS: dict[tuple[int, ...], str] = {
-    (3, 4, 6, 3): "ResNet50",
-    (3, 4, 23, 3): "ResNet101",
-    (3, 8, 36, 3): "ResNet152",
-    (6, 12, 24, 16): "DenseNet121",
-    (6, 12, 32, 32): "DenseNet169",
-    (6, 12, 48, 32): "DenseNet201",
-}
-
-
 # Our own
 
 
-def read_trained(blocks: tuple[int, ...]) -> Checkpoint:
+def read_trained(blocks: Blocks) -> Checkpoint:
     """Of a network that this project trained on CIFAR-10, in the package."""
-    expect(blocks in TRAINED, "weights", f"another source: {CIFAR10} is here of {', '.join(TRAINED.values())}", CIFAR10)
     origin = f"{TRAINED[blocks]}-{CIFAR10}.keras"
     with as_file(files("keras_resnet") / "weights" / "trained" / origin) as path:
         return replace(read_keras(path), origin=f"keras_resnet's {origin}")
 
 
-TRAINED: dict[tuple[int, ...], str] = {(3, 3, 3): "resnet20"}
-NAMED: dict[Any, Callable[[tuple[int, ...]], Checkpoint]] = {IMAGENET: read_applications, CIFAR10: read_trained}
+NAMED: dict[Any, Callable[[Blocks], Checkpoint]] = {IMAGENET: read_applications, CIFAR10: read_trained}
 
 
 # What all readers share
-
-
-def needs(module: str, extra: str, source: object) -> None:
-    expect(find_spec(module), "weights", f"the library {module}, as in keras-resnet-zoo[{extra}], to read it with",
-           str(source))  # fmt: skip
 
 
 def unreadable(source: object, writer: str, error: Exception) -> NoReturn:
@@ -336,11 +320,10 @@ def unreadable(source: object, writer: str, error: Exception) -> NoReturn:
     raise invalid("weights", f"what {writer} wrote ({reason})", str(source)) from error
 
 
-FORMATS: dict[str, Callable[[Path], Checkpoint]] = {
-    ".weights.h5": read_keras,
-    ".keras": read_keras,
-    ".safetensors": read_safetensors,
-    ".caffemodel": read_caffemodel,
-    **dict.fromkeys((".pth", ".pt", ".th", ".tar", ".bin"), read_torch),
+READERS: dict[str, Callable[[Path], Checkpoint]] = {
+    "keras": read_keras,
+    "safetensors": read_safetensors,
+    "caffe": read_caffemodel,
+    "torch": read_torch,
 }
-EXPECTED = f"'{IMAGENET}', '{CIFAR10}', hf://owner/repo, a Keras model, or a file {', '.join(FORMATS)}"
+FORMATS = {suffix: READERS[writer] for suffix, writer in SUFFIXES.items()}

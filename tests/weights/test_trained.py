@@ -60,7 +60,7 @@ def test_another_number_of_classes_keeps_the_rest(model):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("resnet32", "cifar10 is here of resnet20"), ("plain20", "`weights`"), ("seresnet20", "`weights`")],
+    [("resnet32", ".cifar10. has only resnet20"), ("plain20", "`weights`"), ("seresnet20", "`weights`")],
 )
 def test_other_networks_are_refused(name, message):
     with pytest.raises(ValueError, match=message):
