@@ -8,10 +8,9 @@ import numpy as np
 from keras import layers
 
 from keras_resnet.checks import expect
-from keras_resnet.graph.remake import functional_form
+from keras_resnet.graph.remake import copied, functional_form, remade
 from keras_resnet.graph.tracing import graphs_of, nodes_of
 from keras_resnet.kernels.grouped_conv import GroupedConv2D
-from keras_resnet.modelcard import attach, card
 
 CONVOLUTIONS = (layers.Conv2D, GroupedConv2D)  # not what users derive from them, which may change the kernel
 Arrays = tuple[np.ndarray, np.ndarray]  # kernel and bias, in double precision
@@ -42,25 +41,20 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
     """
     is_graph = isinstance(model, keras.Model) and getattr(model, "outputs", None)
     expect(is_graph, "model", "a functional or built sequential Keras model", model)
-    graph = functional_form(model)
-    folded, gone = folds(graph)
-    copies: dict[layers.Layer, layers.Layer] = {}
+    folded, gone = folds(functional_form(model))
 
-    def copied(layer):
-        settings = layer.get_config() | ({"use_bias": True} if layer in folded else {})
-        copies[layer] = layers.Identity() if layer in gone else layer.__class__.from_config(settings)
-        return copies[layer]
+    def copy(layer: Any) -> Any:
+        if layer in gone:
+            return layers.Identity()
+        return copied(layer, use_bias=True) if layer in folded else copied(layer)
 
-    def call(layer, *args, **kwargs):
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
         return args[0] if isinstance(layer, layers.Identity) else layer(*args, **kwargs)
 
-    result = keras.models.clone_model(graph, clone_function=copied, call_function=call, recursive=True)
-    for layer, copy in copies.items():
-        if getattr(layer, "weights", None) and layer not in gone:
-            copy.set_weights(folded[layer] if layer in folded else layer.get_weights())
-    if known := card(model):
-        attach(result, known)
-    return result
+    def weights(layer: Any) -> list[np.ndarray]:
+        return list(folded[layer]) if layer in folded else layer.get_weights()
+
+    return remade(model, copy, call, weights)
 
 
 def folds(model: keras.Model) -> tuple[dict[layers.Layer, Arrays], set[layers.Layer]]:

@@ -22,7 +22,7 @@ from keras_resnet.checks import COUNT, FLAG, Rule, expect, expect_rule, is_list_
 from keras_resnet.data import Examples, Source, digits, expect_one_size, raw_images
 from keras_resnet.files import completed, overwritten, restored, versions_in
 from keras_resnet.graph.fold import fold_batch_norm
-from keras_resnet.graph.remake import portable
+from keras_resnet.graph.remake import copied, portable, remade
 from keras_resnet.graph.tracing import walk
 from keras_resnet.modelcard import Card, Preprocessing, attach, card
 from keras_resnet.predict import decode_predictions, ends_in_logits, preprocessing_row
@@ -201,13 +201,7 @@ def in_float32(model: keras.Model) -> keras.Model:
     """The model itself where it computes in float32."""
     if all(layer.compute_dtype == "float32" for layer in walk(model)):
         return model
-
-    def whole(layer):
-        return layer.__class__.from_config(layer.get_config() | {"dtype": "float32"})
-
-    copy = keras.models.clone_model(model, clone_function=whole, recursive=True)
-    copy.set_weights(model.get_weights())
-    return copy
+    return remade(model, lambda layer: copied(layer, dtype="float32"))
 
 
 # The formats

@@ -1,0 +1,20 @@
+"""Every private name of Keras that the package uses, without a default: a rename must fail, and not pass unseen."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from keras.src.backend.common import global_state
+
+
+@contextmanager
+def forgotten_variables() -> Iterator[None]:
+    """Variables that are created without values in it keep none.
+
+    Keras lists them, and would initialize them at the end of the next scope. It offers no way to leave the list.
+    """
+    listed = global_state.get_global_attribute("uninitialized_variables", [])
+    global_state.set_global_attribute("uninitialized_variables", [])
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute("uninitialized_variables", listed)
