@@ -1,1 +1,1 @@
-collect_ignore = ["networks/torch_reference.py", "before_folders/make.py"]  # scripts, not modules with doctests
+collect_ignore = ["helpers/torch_reference.py", "before_folders/make.py"]  # scripts, not modules with doctests

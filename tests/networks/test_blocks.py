@@ -1,8 +1,6 @@
 """What the blocks of every family compute, and that stock Keras loads them."""
 
 import re
-import subprocess
-import sys
 from importlib import import_module
 from itertools import chain, product
 
@@ -12,6 +10,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from helpers.plain_keras import outputs_of_files
 from keras_resnet import (
     NETWORKS,
     ORDERS,
@@ -147,26 +146,6 @@ def test_everything_but_moving_averages_is_trainable(shortcut):
 # Stock files
 
 
-LOAD = """
-import sys
-sys.modules["keras_resnet"] = None  # from here on importing it is an error
-from pathlib import Path
-import keras
-import numpy as np
-folder = Path(sys.argv[1])
-images = np.load(folder / "images.npy")
-outputs = {path.stem: np.asarray(keras.models.load_model(path)(images)) for path in folder.glob("*.keras")}
-np.savez(folder / "outputs.npz", **outputs)
-assert sys.modules["keras_resnet"] is None
-"""
-
-
-def load_without_this_package(folder):
-    """File's stem -> output for images.npy of every `.keras` file, in a process that cannot import keras_resnet."""
-    subprocess.run([sys.executable, "-I", "-c", LOAD, str(folder)], cwd=folder, check=True)
-    return dict(np.load(folder / "outputs.npz"))
-
-
 def small_networks():
     """Name -> network of every combination, every stem, every option and every family."""
     for order, shortcut, branch in COMBINATIONS:
@@ -203,12 +182,11 @@ def scale(logits):
 
 @pytest.mark.slow
 def test_keras_loads_portable_models_without_this_package(tmp_path, monkeypatch):
-    np.save(tmp_path / "images.npy", images())
     expected = {}
     for name, model in chain(small_networks(), [("nested", nested_network(monkeypatch))]):
         expected[name] = np.asarray(model(images()))
         portable(model).save(tmp_path / f"{name}.keras")
-    found = load_without_this_package(tmp_path)
+    found = outputs_of_files(tmp_path, images())
     assert found.keys() == expected.keys()
     assert [name for name in found if np.abs(found[name] - expected[name]).max() > 1e-5 * scale(expected[name])] == []
 

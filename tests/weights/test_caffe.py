@@ -5,12 +5,12 @@ import subprocess
 import sys
 from contextlib import suppress
 
-import caffe_files as caffe
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers import caffe_files as caffe
 from keras_resnet.checks import ArgumentError
 from keras_resnet.weights.caffe import read_caffemodel
 from keras_resnet.weights.checkpoint import Norm

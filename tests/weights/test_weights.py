@@ -10,7 +10,6 @@ from functools import cache
 from importlib import import_module
 from typing import Any, NamedTuple
 
-import caffe_files as caffe
 import h5py
 import keras
 import numpy as np
@@ -19,10 +18,11 @@ from keras import layers
 from keras.src.applications.densenet import DenseNet
 from keras.src.applications.resnet import ResNet, stack_residual_blocks_v1
 from safetensors.numpy import save_file
-from test_torch import NETWORKS, REFERENCE, assert_equal
-from test_torch import load as assign_record
 
 import keras_resnet
+from helpers import caffe_files as caffe
+from helpers.torch_networks import NETWORKS, REFERENCE, assert_equal
+from helpers.torch_networks import load as assign_record
 from keras_resnet import PREPROCESSINGS, DenseNetConfig, ResNetConfig, card, densenet, load_weights, resnet
 from keras_resnet.checks import ArgumentError
 from keras_resnet.graph.tracing import walk

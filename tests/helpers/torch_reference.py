@@ -1,11 +1,11 @@
 """What torch computes: primitives and small residual networks in plain torch.nn, the oracle of `test_torch.py`.
 
-    python tests/torch_reference.py
+    python tests/helpers/torch_reference.py
 
-writes `tests/torch_reference.npz`, a record for each of `CASES`: its NHWC `input`, its weights in the order in which
-the torch module lists them, in Keras' layout and under Keras' names (`stage1_block1_a1_conv/kernel`), the output of
-every stage (`stage1`, ...) and the last `output`. torch computes in double precision, from inputs and weights that
-float16 holds.
+writes `torch_reference.npz`, a record for each of `CASES`: its NHWC `input`, its weights in the order in which the
+torch module lists them, in Keras' layout and under Keras' names (`stage1_block1_a1_conv/kernel`), the output of every
+stage (`stage1`, ...) and the last `output`. torch computes in double precision, from inputs and weights that float16
+holds.
 
 The networks are written from the papers and the codebases named beside them, and share nothing with keras_resnet but
 its layers' names: a torch module's path with underscores for its dots.
@@ -17,10 +17,9 @@ from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
-import pytest
+import torch
+from torch import nn
 
-torch = pytest.importorskip("torch")  # pytest imports this module in search of doctests, also where there is no torch
-nn = torch.nn
 relu = nn.functional.relu
 
 PATH = Path(__file__).with_suffix(".npz")
