@@ -60,7 +60,7 @@ __all__ = [
 __all__ += applications.__all__
 
 LATER = {  # needs TensorFlow, and is loaded on first use
-    "HyperResNet": "tuning.search",
+    "HyperResNet": "tuning.hypermodel",
     "RECIPES": "training",
     "Recipe": "training",
     "evaluate": "training",

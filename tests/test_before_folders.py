@@ -9,7 +9,7 @@ import pytest
 import keras_resnet
 from keras_resnet.experiment import Run, experiment
 from keras_resnet.serving.export import run_elsewhere
-from keras_resnet.tuning.trials import records
+from keras_resnet.tuning.records import records
 
 THEN = Path(__file__).parent / "before_folders"
 IMAGES = np.load(THEN / "images.npy").astype("float32")
@@ -50,6 +50,7 @@ def test_an_export_serves():
 
 
 @pytest.mark.filterwarnings("ignore:currentThread:DeprecationWarning")  # keras-tuner 1.4.8
+@pytest.mark.filterwarnings("ignore:getName:DeprecationWarning")
 def test_a_search_goes_on(tmp_path):
     shutil.copytree(THEN / "search", tmp_path / "search")
     options = {"network": "resnet20", "max_macs": 2e6, "changes": {"epochs": 2, "batch_size": 256}, "seed": 0}

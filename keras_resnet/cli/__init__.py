@@ -311,7 +311,8 @@ def search(data, space, more, changes, output, **given):
     Without arguments: ten widths and depths of ResNet-20 on the built-in digits, in minutes.
     """
     needs_tensorflow()
-    from keras_resnet.tuning.search import SearchError, search
+    from keras_resnet.tuning.outcome import SearchError
+    from keras_resnet.tuning.search import search
 
     known = settings(click.get_current_context(), None, (*changes, *more))
     folder = output or Path("searches", f"{space}-{Path(data).name}")

@@ -1,1 +1,5 @@
-"""Searches over networks and recipes, on keras-tuner."""
+"""Searches for networks and recipes with keras-tuner."""
+
+from keras_resnet.tuning.spaces import SPACES
+
+__all__ = ["SPACES"]

@@ -1,34 +1,44 @@
-"""keras-tuner's oracles, under a budget: what is over it does not count, and every file can be resumed from."""
+"""keras-tuner's oracles, under a budget: what is over it does not count, and a killed search goes on from one file."""
 
+import json
+import sys
 import warnings
-from functools import cmp_to_key
+from collections.abc import Mapping
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import keras_tuner
 from keras_tuner import oracles
+from keras_tuner.engine.trial import Trial
 
 from keras_resnet.files import write_json
+from keras_resnet.tuning.keras_tuner_private import FillableHyperband, next_combination
 
 SCORE = "val_accuracy"
 INFEASIBLE_IN_A_ROW = 1000  # draws over the budget, after which a search gives up
+KEPT = ("status", "score", "message")  # of a trial, beside its values
 
 
 class Budgeted(keras_tuner.Oracle):
     """An oracle of keras-tuner's that draws until so many networks were trained.
 
-    A draw over the budget ends INVALID, is not tried again, and does not count: `max_trials` grows with it. Files are
-    written whole or not at all, and what was killed between two of them is put in order when it is read again.
+    A draw over the budget is reported as INVALID. It is not tried again and does not count: `max_trials` grows with it.
+    No number of failures in a row ends a search; `search` raises where no trial has a score.
+
+    The state has the trials too, and is written whole or not at all, into `oracle.json`.
     """
 
-    def __init__(self, trials: int, epochs: int, **options):
-        self.wanted = trials
-        super().__init__(objective=keras_tuner.Objective(SCORE, "max"), **options)
+    def __init__(self, trials: int, epochs: int, folder: Path, **options: Any):
+        self.wanted, self.file = trials, folder / "oracle.json"
+        self.infeasible: list[str] = []
+        objective = keras_tuner.Objective(SCORE, "max")
+        super().__init__(objective=objective, max_consecutive_failed_trials=sys.maxsize, **options)
         self.verbose = 0
 
     @property
     def max_trials(self) -> int:
-        return self.wanted + sum(trial.status == "INVALID" for trial in self.trials.values())
+        return self.wanted + len(self.infeasible)
 
     @max_trials.setter
     def max_trials(self, _):
@@ -37,38 +47,63 @@ class Budgeted(keras_tuner.Oracle):
     @property
     def in_a_row(self) -> int:
         """The infeasible draws since the last trained one."""
-        ended = (self.trials[trial].status for trial in reversed(self.end_order))
-        return sum(1 for _ in takewhile(lambda status: status == "INVALID", ended))
+        return sum(1 for _ in takewhile(self.infeasible.__contains__, reversed(self.end_order)))
 
     @property
     def gave_up(self) -> bool:
         return self.in_a_row >= INFEASIBLE_IN_A_ROW
 
-    def populate_space(self, trial_id):
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
         return {"status": "STOPPED"} if self.gave_up else super().populate_space(trial_id)
 
-    def _retry(self, trial):
-        return False  # which leaves INVALID as it is, where keras-tuner makes it FAILED
-
-    def _check_consecutive_failures(self):
-        """Three diverged trials in a row do not end a search; one without any score does, in `search`."""
-
     @keras_tuner.synchronized
-    def end_trial(self, trial):
-        ours = self.trials[trial.trial_id].hyperparameters.values
-        trial.hyperparameters.values.update(ours)  # a worker's have been through 32 bits, and would match no choice
-        super().end_trial(trial)
+    def end_trial(self, trial: Trial) -> None:
+        drawn = self.trials[trial.trial_id].hyperparameters.values
+        trial.hyperparameters.values.update(drawn)  # a worker's have been through 32 bits, and would match no choice
+        if trial.status == "INVALID":
+            self.infeasible.append(trial.trial_id)
+        super().end_trial(trial)  # which makes INVALID, without retries, FAILED
 
-    def save(self):
-        write_json(Path(self._get_oracle_fname()), self.get_state())
+    def save(self) -> None:
+        write_json(self.file, self.get_state())
 
-    def _save_trial(self, trial):
-        write_json(Path(self._get_trial_dir(trial.trial_id)) / "trial.json", trial.get_state())
+    def reload(self) -> None:
+        state = json.loads(self.file.read_text())
+        self.set_state(state if "trials" in state else with_trials(state, self.file.parent))
 
-    def reload(self):
-        super().reload()
-        self.trials = {trial: self.trials[trial] for trial in self.start_order}
-        self._retry_queue = sorted({*self._retry_queue} - {*self.end_order}, reverse=True)
+    def get_state(self) -> dict[str, Any]:
+        trials = {trial_id: remembered(self.trials[trial_id]) for trial_id in self.start_order}
+        return {**super().get_state(), "trials": trials, "infeasible": self.infeasible}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Trials that were started and not ended are run first, in their order: keras-tuner takes the queue's last."""
+        pending = [trial_id for trial_id in state["start_order"] if trial_id not in state["end_order"]]
+        super().set_state({**state, "ongoing_trials": {}, "retry_queue": pending[::-1]})
+        self.trials = {trial_id: self.restored(trial_id, known) for trial_id, known in state["trials"].items()}
+        self.infeasible = state["infeasible"]
+
+    def restored(self, trial_id: str, known: Mapping[str, Any]) -> Trial:
+        hyperparameters = self.hyperparameters.copy()
+        hyperparameters.values = known["values"]
+        trial = Trial(hyperparameters, trial_id, known["status"], known["message"])
+        trial.score = known["score"]
+        return trial
+
+
+def remembered(trial: Trial) -> dict[str, Any]:
+    return {"values": trial.hyperparameters.values, **{key: getattr(trial, key) for key in KEPT}}
+
+
+def with_trials(state: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The state of a search from before the trials were in it: each had a file of its own."""
+
+    def kept(trial_id):
+        file = json.loads((folder / f"trial_{trial_id}" / "trial.json").read_text())
+        return {"values": file["hyperparameters"]["values"], **{key: file[key] for key in KEPT}}
+
+    trials = {trial_id: kept(trial_id) for trial_id in state["start_order"]}
+    infeasible = [trial_id for trial_id in state["end_order"] if trials[trial_id]["status"] == "INVALID"]
+    return {**state, "trials": trials, "infeasible": infeasible}
 
 
 class Random(Budgeted, oracles.RandomSearchOracle):
@@ -78,42 +113,40 @@ class Random(Budgeted, oracles.RandomSearchOracle):
 class Bayesian(Budgeted, oracles.BayesianOptimizationOracle):
     """keras-tuner's `BayesianOptimization`, which would draw the same infeasible optimum for ever."""
 
-    def populate_space(self, trial_id):
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the Gaussian process' fit
-            found = super().populate_space(trial_id)
-        again = found["status"] == "RUNNING" and self._duplicate(found["values"])
-        return self._random_populate_space() if again else found
+            draw = super().populate_space(trial_id)
+        drawn = [trial.hyperparameters.values for trial in self.trials.values()]
+        again = draw["status"] == "RUNNING" and draw["values"] in drawn
+        return oracles.RandomSearchOracle.populate_space(self, trial_id) if again else draw
 
 
-class Hyperband(Budgeted, oracles.HyperbandOracle):
+class Hyperband(Budgeted, FillableHyperband):
     """keras-tuner's `Hyperband`, over and over up to so many trials, in brackets that these can fill."""
 
-    def __init__(self, trials, epochs, **options):
-        super().__init__(trials, epochs, max_epochs=epochs, hyperband_iterations=None, **options)
-
-    def _get_num_brackets(self):
-        brackets = range(super()._get_num_brackets())
-        sizes = [sum(self._get_size(bracket, turn) for turn in range(bracket + 1)) for bracket in brackets]
-        return max(1, sum(size <= self.wanted for size in sizes))
+    def __init__(self, trials: int, epochs: int, folder: Path, **options: Any):
+        super().__init__(trials, epochs, folder, max_epochs=epochs, hyperband_iterations=None, **options)
 
     @keras_tuner.synchronized
-    def end_trial(self, trial):
-        if trial.status != "COMPLETED":  # another draw takes its place, or the bracket would wait for its score
-            for bracket in self._brackets:
-                bracket["rounds"][0] = [known for known in bracket["rounds"][0] if known["id"] != trial.trial_id]
+    def end_trial(self, trial: Trial) -> None:
+        if trial.status != "COMPLETED":
+            self.leave_bracket(trial.trial_id)
         super().end_trial(trial)
 
 
 class Grid(Budgeted, oracles.GridSearchOracle):
-    """keras-tuner's `GridSearch`, which leaves its place in the grid out of its state."""
+    """keras-tuner's `GridSearch`, which goes on from the trials themselves: their order is the place in the grid."""
 
-    def reload(self):
-        super().reload()
-        values = {trial: self.trials[trial].hyperparameters.values for trial in self.start_order}
-        for trial in sorted(values, key=cmp_to_key(lambda a, b: self._compare(values[a], values[b]))):
-            self._ordered_ids.insert(trial)
-        self._populate_next = list(self.end_order)
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        if self.gave_up or not self.start_order:
+            return super().populate_space(trial_id)  # of the first trial: the defaults
+        drawn = [self.trials[trial_id].hyperparameters.values for trial_id in self.start_order]
+        following = (next_combination(self, values) for values in reversed(drawn))
+        values = next((values for values in following if values and values not in drawn), None)
+        if values is None:  # an ongoing trial may still show a parameter that nobody knew
+            return {"status": "IDLE" if self.ongoing_trials else "STOPPED"}
+        return {"status": "RUNNING", "values": values}
 
 
-TUNERS: dict[str, type] = {"random": Random, "bayesian": Bayesian, "hyperband": Hyperband, "grid": Grid}
+TUNERS: dict[str, type[Budgeted]] = {"random": Random, "bayesian": Bayesian, "hyperband": Hyperband, "grid": Grid}

@@ -5,6 +5,8 @@ from dataclasses import fields, replace
 from math import sqrt
 from typing import Any
 
+from keras_tuner import HyperParameters
+
 from keras_resnet.checks import expect
 from keras_resnet.networks.blocks import ORDERS
 from keras_resnet.networks.config import ResNetConfig
@@ -16,16 +18,17 @@ WIDTHS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0)  # of the base network
 STEPS = (0.5, 0.75, 1.0, 1.5)  # of the base network's growth from stage to stage
 CARDINALITIES = (1, 2, 4, 8, 16, 32, 64)
 SAME_COST = 0.1  # share by which a block's multiply-adds may differ
-SHORTCUTS = ("none", "A", "A_append", "B", "C", "D")  # of the 2015 paper, and ResNet-D's
+SHORTCUT_KEYS = ("none", "A", "A_append", "B", "C", "D")  # of the 2015 paper, and ResNet-D's
+RATES = ("drop_path", "dropout", "head_dropout")
 Drawn = tuple[Config, Recipe]
 
 
-def width_depth(hp, config: Config, recipe: Recipe) -> Drawn:
+def width_depth(hp: HyperParameters, config: Config, recipe: Recipe) -> Drawn:
     """Width of the network and of every stage, and blocks of every stage."""
     return RESIZED[type(config)](hp, config), recipe
 
 
-def resized_stages(hp, config: ResNetConfig) -> ResNetConfig:
+def resized_stages(hp: HyperParameters, config: ResNetConfig) -> ResNetConfig:
     """A stage is never narrower than the one before, for shortcuts that pad; widths stay multiples of the groups."""
     quantum = 4 if config.groups == 1 else round(config.groups / config.inner)
     scale = first = hp.Choice("width", WIDTHS, default=1.0)
@@ -40,23 +43,25 @@ def resized_stages(hp, config: ResNetConfig) -> ResNetConfig:
     return replace(config, stages=tuple(stages), stem_filters=multiple(first * config.stem_filters, quantum))
 
 
-def resized_densenet(hp, config: DenseNetConfig) -> DenseNetConfig:
+def resized_densenet(hp: HyperParameters, config: DenseNetConfig) -> DenseNetConfig:
     scale = hp.Choice("width", WIDTHS, default=1.0)
-    stages = tuple(hp.Int(f"depth{number}", 1, 2 * layers, default=layers)
-                   for number, layers in enumerate(config.stages, start=1))  # fmt: skip
+    depths = enumerate(config.stages, start=1)
+    stages = tuple(hp.Int(f"depth{number}", 1, 2 * layers, default=layers) for number, layers in depths)
     growth, stem = (max(1, round(scale * channels)) for channels in (config.growth, config.stem_filters))
     return replace(config, stages=stages, growth=growth, stem_filters=stem)
 
 
-def resized_fractalnet(hp, config: FractalNetConfig) -> FractalNetConfig:
+def resized_fractalnet(hp: HyperParameters, config: FractalNetConfig) -> FractalNetConfig:
     scale = hp.Choice("width", WIDTHS, default=1.0)
     columns = hp.Int("columns", 1, config.columns + 1, default=config.columns)
     return replace(config, stages=tuple(multiple(scale * filters, 4) for filters in config.stages), columns=columns)
 
 
 RESIZED: dict[type, Callable] = {
-    ResNetConfig: resized_stages, DenseNetConfig: resized_densenet, FractalNetConfig: resized_fractalnet
-}  # fmt: skip
+    ResNetConfig: resized_stages,
+    DenseNetConfig: resized_densenet,
+    FractalNetConfig: resized_fractalnet,
+}
 
 
 def multiple(width: float, quantum: int) -> int:
@@ -64,10 +69,10 @@ def multiple(width: float, quantum: int) -> int:
     return max(1, round(width / quantum)) * quantum
 
 
-def shortcut_order(hp, config: Config, recipe: Recipe) -> Drawn:
+def shortcut_order(hp: HyperParameters, config: Config, recipe: Recipe) -> Drawn:
     """What the shortcut does, and where norm and activation sit (He et al. 2016)."""
     row = residual(config)
-    for field, keys in (("shortcut", SHORTCUTS), ("order", ORDERS)):
+    for field, keys in (("shortcut", SHORTCUT_KEYS), ("order", ORDERS)):
         allowed = {key: changed for key in keys if (changed := possible(row, **{field: key}))}
         own = getattr(row, field)
         row = allowed[hp.Choice(field, list(allowed), default=own if own in allowed else None)]
@@ -87,7 +92,7 @@ def possible(config: ResNetConfig, **changes: Any) -> ResNetConfig | None:
         return None
 
 
-def cardinality(hp, config: Config, recipe: Recipe) -> Drawn:
+def cardinality(hp: HyperParameters, config: Config, recipe: Recipe) -> Drawn:
     """Groups against inner width at a block's constant cost (Xie et al. 2017, table 2).
 
     A network of basic blocks first turns into bottlenecks of four times the channels, which cost as much.
@@ -96,7 +101,7 @@ def cardinality(hp, config: Config, recipe: Recipe) -> Drawn:
     if row.branch == "basic":
         stages = tuple(tuple(4 * filters for filters in stage) for stage in row.stages)
         row = replace(row, branch="bottleneck", inner=1 / 4, stages=stages)
-    fitting = {groups: found for groups in CARDINALITIES if (found := at_cost(row, groups))}
+    fitting = {groups: changed for groups in CARDINALITIES if (changed := at_cost(row, groups))}
     expect(len(fitting) > 1, "network", "one whose widths are multiples of each other in this space", row.stages)
     return fitting[hp.Choice("cardinality", list(fitting), default=min(fitting))], recipe
 
@@ -116,15 +121,15 @@ def at_cost(row: ResNetConfig, groups: int) -> ResNetConfig | None:
     return possible(row, groups=groups, inner=inner / filters)
 
 
-def regularization(hp, config: Config, recipe: Recipe) -> Drawn:
+def regularization(hp: HyperParameters, config: Config, recipe: Recipe) -> Drawn:
     """Drop path and dropout, of those that the family has."""
     known = [field.name for field in fields(config)]
-    rates: dict[str, Any] = {name: short(hp.Float(name, 0.0, 0.5, step=0.1, default=0.0))
-                             for name in ("drop_path", "dropout", "head_dropout") if name in known}  # fmt: skip
+    names = [name for name in RATES if name in known]
+    rates: dict[str, Any] = {name: short(hp.Float(name, 0.0, 0.5, step=0.1, default=0.0)) for name in names}
     return replace(config, **rates), recipe
 
 
-def optimizer(hp, config: Config, recipe: Recipe) -> Drawn:
+def optimizer(hp: HyperParameters, config: Config, recipe: Recipe) -> Drawn:
     """Learning rate, weight decay, momentum, Nesterov."""
     decay = min(max(recipe.weight_decay, 1e-5), 1e-2)
     return config, replace(

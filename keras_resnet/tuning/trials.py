@@ -1,61 +1,85 @@
-"""The records of a search's trials: dicts as in their files, what they read like, and their Pareto front."""
+"""Runs what an oracle draws, each trial in a folder of its own with a record."""
 
-import csv
-import json
-from collections.abc import Callable, Mapping
-from importlib.util import find_spec
+from collections.abc import Mapping
+from dataclasses import asdict
+from math import inf
 from pathlib import Path
 from typing import Any
 
-from keras_resnet.analysis.plots import plot_front
-from keras_resnet.files import replaced
+from keras_tuner.engine.base_tuner import BaseTuner
+from keras_tuner.engine.trial import Trial
 
-BUDGETS = {"params": "max_params", "macs": "max_macs", "latency_ms": "max_latency_ms"}  # of the costs
-RECORD = "record.json"
-Record = dict[str, Any]
+from keras_resnet.files import write_json
+from keras_resnet.tuning.budget import BUDGETS, Infeasible
+from keras_resnet.tuning.hypermodel import EPOCHS, HyperResNet, plain
+from keras_resnet.tuning.oracles import SCORE, Budgeted
+from keras_resnet.tuning.records import RECORD, Record, Say, records, summary_line
 
-
-def records(folder: Path) -> list[Record]:
-    """Of all trials, in their order."""
-    found = [json.loads(path.read_text()) for path in folder.glob(f"trial_*/{RECORD}")]
-    return sorted(found, key=lambda record: int(record["trial"]))
+STATUSES = {"COMPLETED": "COMPLETED", "FAILED": "FAILED", "INFEASIBLE": "INVALID"}  # of a record -> keras-tuner's
 
 
-def line(record: Mapping[str, Any]) -> str:
-    if record["status"] != "COMPLETED":
-        return f"trial {record['trial']}: {record['status']} {record.get('reason', '')}"
-    return (f"trial {record['trial']}: {record['score']:.2%}, {described(record)}, {record['epochs']} epochs in "
-            f"{record['seconds']:.0f} s")  # fmt: skip
+class Trials(BaseTuner):
+    """A tuner of keras-tuner's that can be killed at any moment, and goes on with what is in the folder.
 
+    Args:
+        hypermodel: The space, the budget and the training.
+        oracle: What draws.
+        folder: Of the search; its trials are in `folder/trials`.
+        say: Told of every trial that has ended.
+        worker: Whether the oracle is another process', to which keras-tuner then passes all calls.
+    """
 
-def described(record: Mapping[str, Any]) -> str:
-    names = {"params": "params", "macs": "MACs", "latency_ms": "ms"}
-    return ", ".join(f"{shown(record[cost])} {name}" for cost, name in names.items() if cost in record)
+    def __init__(self, hypermodel: HyperResNet, oracle: Budgeted, folder: Path, say: Say, worker: bool = False):
+        self.ours, self.say, self.worker = hypermodel, say, worker
+        self.record: Record = {}  # of the trial that runs
+        super().__init__(oracle, hypermodel.draw, directory=str(folder), project_name=oracle.file.parent.name)
+        if oracle.file.exists() and not worker:
+            oracle.reload()
+        self.save()
 
+    def save(self) -> None:
+        """The oracle alone: whoever goes on with the search reads its file, alone or as chief, by any id."""
+        if not self.worker:
+            self.oracle.save()
 
-def front(trials: list[Record]) -> list[Record]:
-    """Those that no other trial equals or beats in score, params, MACs and latency, and beats in one."""
-    points = {record["trial"]: (-record["score"], *(record[cost] for cost in BUDGETS)) for record in trials}
+    def run_trial(self, trial: Trial, *_: Any, **__: Any) -> dict[str, float]:
+        """The score; keras-tuner asks for a number, also of a trial without one."""
+        self.record = {"trial": trial.trial_id, "status": "RUNNING", "values": {**trial.hyperparameters.values}}
+        folder = Path(self.get_trial_dir(trial.trial_id))
+        try:
+            self.train(trial.hyperparameters, folder)
+        except Infeasible as error:
+            self.record.update(status="INFEASIBLE", reason=str(error))
+        except Exception as error:
+            self.record.update(status="FAILED", reason=f"{type(error).__name__}: {error}")
+        finally:
+            write_json(folder / RECORD, self.record)
+        self.say(summary_line(self.record))
+        return {SCORE: self.record.get("score", -inf)}
 
-    def dominated(point) -> bool:
-        return any(all(a <= b for a, b in zip(other, point, strict=True)) and other != point
-                   for other in points.values())  # fmt: skip
+    def on_trial_end(self, trial: Trial) -> None:
+        """Says how the trial ended: keras-tuner only knows whether `run_trial` returned and its score was reported."""
+        reported = trial.status == "COMPLETED"
+        trial.status = STATUSES[self.record["status"]] if reported else "FAILED"
+        trial.message = trial.message or self.record.get("reason")
+        super().on_trial_end(trial)
 
-    return [record for record in trials if not dominated(points[record["trial"]])]
+    def train(self, hp: Any, folder: Path) -> None:
+        """Into the record, which is written before the training starts: what is known then is not measured again."""
+        config, recipe = self.ours.draw(hp)
+        run = self.ours.run(config, recipe, hp.values.get(EPOCHS))
+        self.record.update(plain({"config": asdict(config), "recipe": asdict(recipe), "run": asdict(run)}))
+        self.record.update(command=run.command)
 
+        def note(costs: Mapping[str, float]) -> None:
+            self.record.update(costs)
+            write_json(folder / RECORD, self.record)
 
-def shown(number: float) -> str:
-    return f"{number:,.0f}" if number == int(number) else f"{number:,.3g}"
+        model, known = self.ours.network(run), self.known_costs(folder.parent)
+        scores = self.ours.scored(model, run, folder / "run", costs=known, note=note)
+        self.record.update(status="COMPLETED", score=scores[SCORE], epochs=scores["epochs"], seconds=scores["seconds"])
 
-
-def write_front(folder: Path, trained: list[Record], best: list[Record], title: str, say: Callable) -> None:
-    """`pareto.csv` and, where matplotlib is installed, `pareto.png`."""
-    columns = {"trial": "trial", "accuracy": "score", **{cost: cost for cost in BUDGETS}}
-    with replaced(folder / "pareto.csv") as path, open(path, "w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(columns)
-        rows.writerows([record[key] for key in columns.values()] for record in best)
-    if not find_spec("matplotlib"):
-        say("No pareto.png: it needs matplotlib, as in keras-resnet-zoo[plots].")
-    elif trained:
-        plot_front(trained, best, folder / "pareto.png", title)
+    def known_costs(self, folder: Path) -> dict[str, float] | None:
+        """Of the same network in another trial, or before a kill: what was within the budget stays within."""
+        same = (other for other in records(folder) if other.get("config") == self.record["config"])
+        return next(({cost: other[cost] for cost in BUDGETS} for other in same if "latency_ms" in other), None)
