@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from searches import width
 
+from helpers.searches import width
 from keras_resnet.data import digits
 from keras_resnet.tuning import hypermodel, outcome, records
 from keras_resnet.tuning.budget import excess

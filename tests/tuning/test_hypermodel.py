@@ -5,9 +5,9 @@ from dataclasses import replace
 import keras
 import keras_tuner
 import pytest
-from searches import RECIPE, search, tiny, widths
 
 import keras_resnet
+from helpers.searches import RECIPE, search, tiny, widths
 from keras_resnet import NETWORKS, ResNetConfig, complexity
 from keras_resnet.experiment import recipe_for
 from keras_resnet.tuning import hypermodel, outcome

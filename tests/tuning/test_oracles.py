@@ -6,8 +6,8 @@ import math
 import keras_tuner
 import numpy as np
 import pytest
-from searches import RECIPE, search, statuses, width, widths
 
+from helpers.searches import RECIPE, search, statuses, width, widths
 from keras_resnet import ResNetConfig
 from keras_resnet.tuning import keras_tuner_private, oracles, trials
 from keras_resnet.tuning.hypermodel import HyperResNet

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
-from searches import RECIPE, search, widths
 
+from helpers.searches import RECIPE, search, widths
 from keras_resnet import ResNetConfig
 from keras_resnet.cli import main
 from keras_resnet.networks import zoo
