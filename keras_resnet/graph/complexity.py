@@ -1,5 +1,6 @@
 """Exact parameters and multiply-adds of any Keras model, by watching one image pass through it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -8,13 +9,14 @@ import keras
 from keras import layers
 
 from keras_resnet.checks import expect
-from keras_resnet.graph.tracing import replaced_calls, traced, walk
+from keras_resnet.graph.tracing import inferred, is_graph, walk
+
+Shape = tuple[int | None, ...]
 
 TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
-COUNTED = (
-    layers.Dense, layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.DepthwiseConv1D, layers.DepthwiseConv2D,
-    layers.SeparableConv1D, layers.SeparableConv2D, *TRANSPOSED,
-)  # fmt: skip
+CONVOLUTIONS = (layers.Conv1D, layers.Conv2D, layers.Conv3D, *TRANSPOSED)
+DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D, layers.SeparableConv1D, layers.SeparableConv2D)
+COUNTED = (layers.Dense, *CONVOLUTIONS, *DEPTHWISE)
 
 
 @dataclass(frozen=True)
@@ -23,10 +25,15 @@ class Row:
 
     name: str
     kind: str
-    output_shape: tuple[int | None, ...] | None
+    output_shape: Shape | None
     trainable_params: int
     params: int
     macs: int
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        size = "x".join(map(str, (self.output_shape or ())[1:]))
+        return self.name, self.kind, size, f"{self.params:,}", f"{self.macs:,}"
 
 
 @dataclass(frozen=True)
@@ -38,24 +45,25 @@ class Complexity:
     params: int
     macs: int
 
-    def __str__(self):
+    def __str__(self) -> str:
         head = ("layer", "kind", "output", "params", "MACs")
-        body = [(row.name, row.kind, "x".join(map(str, (row.output_shape or ())[1:])), f"{row.params:,}",
-                 f"{row.macs:,}") for row in self.rows]  # fmt: skip
-        foot = ("total", "", f"{self.trainable_params:,} trainable", f"{self.params:,}", f"{self.macs:,}")
-        wide = [max(map(len, column)) for column in zip(head, *body, foot, strict=True)]
-        return "\n".join(
-            "  ".join(cell.ljust(width) if index < 3 else cell.rjust(width)
-                      for index, (cell, width) in enumerate(zip(row, wide, strict=True)))
-            for row in (head, *body, foot)
-        )  # fmt: skip
+        total = ("total", "", f"{self.trainable_params:,} trainable", f"{self.params:,}", f"{self.macs:,}")
+        table = [head, *(row.cells for row in self.rows), total]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        return "\n".join("  ".join(aligned(cells, widths)) for cells in table)
+
+
+def aligned(cells: Iterable[str], widths: Iterable[int]) -> list[str]:
+    """Words to the left, the numbers of the last two columns to the right."""
+    *words, params, macs = zip(cells, widths, strict=True)
+    return [*(word.ljust(width) for word, width in words), *(number.rjust(width) for number, width in (params, macs))]
 
 
 def complexity(model: keras.Model, input_shape: Any = None) -> Complexity:
     """Exact parameters and multiply-adds of any built Keras model: functional, sequential or subclassed.
 
     A multiply-add is one of a convolution's or dense layer's over one image; biases, norms, activations, pools,
-    attention scores and recurrent cells are left out, as in the papers' tables. The forward pass is traced on shapes,
+    attention scores and recurrent cells are left out, as in the papers' tables. Shapes alone pass through the model,
     nothing is computed.
 
     Args:
@@ -74,66 +82,64 @@ def complexity(model: keras.Model, input_shape: Any = None) -> Complexity:
     40551040
     """
     expect(model.built, "model", "a built model: call it once on a batch", model.name)
-    leaves = list(dict.fromkeys(walk(model)))
-    seen = watch(model, leaves, one_image(model, input_shape))
+    shapes: dict[layers.Layer, Shape] = {}
+    macs: dict[layers.Layer, int] = {}
+
+    def watch(layer: layers.Layer, read: Any, made: Any) -> None:
+        shapes[layer] = first_shape(made)
+        macs[layer] = macs.get(layer, 0) + multiply_adds(layer, first_shape(read), shapes[layer])
+
+    inferred(model, one_image(model, input_shape), watch=watch)
     rows = tuple(
-        Row(leaf.name, type(leaf).__name__, seen[leaf][0], count(leaf.trainable_weights), count(leaf.weights),
-            seen[leaf][1]) for leaf in leaves if leaf in seen
-    )  # fmt: skip
-    return Complexity(rows, count(model.trainable_weights), count(model.weights), sum(row.macs for row in rows))
-
-
-def one_image(model, input_shape):
-    """Keras tensors of the model's structure, for a batch of one."""
-    if input_shape is None:
-        inputs = model.inputs[0] if isinstance(model, keras.Sequential) else getattr(model, "input", None)
-        tensors = [] if inputs is None else keras.tree.flatten(inputs)  # a subclassed model has none
-        shapes = [tuple(tensor.shape[1:]) for tensor in tensors]
-        expect(
-            shapes and all(None not in shape for shape in shapes),
-            "input_shape",
-            "a shape without None to count the multiply-adds of",
-            shapes,
+        Row(
+            name=layer.name,
+            kind=type(layer).__name__,
+            output_shape=shapes[layer],
+            trainable_params=count(layer.trainable_weights),
+            params=count(layer.weights),
+            macs=macs[layer],
         )
-        return keras.tree.map_structure(lambda x: keras.KerasTensor((1, *x.shape[1:]), x.dtype), inputs)
+        for layer in dict.fromkeys(walk(model))
+        if layer in shapes
+    )
+    return Complexity(rows, count(model.trainable_weights), count(model.weights), sum(macs.values()))
+
+
+def one_image(model: keras.Model, input_shape: Any) -> Any:
+    """Keras tensors for a batch of one: in the order of a graph's inputs, or as a subclassed model takes them."""
+    if input_shape is None:
+        return [keras.KerasTensor((1, *shape), dtype) for shape, dtype in known_inputs(model)]
+    names = [tensor.name for tensor in model.inputs] if is_graph(model) else []
+    if isinstance(input_shape, dict) and set(input_shape) == set(names):
+        input_shape = [input_shape[name] for name in names]
     return keras.tree.map_shape_structure(lambda shape: keras.KerasTensor((1, *shape)), input_shape)
 
 
-def count(variables) -> int:
+def known_inputs(model: keras.Model) -> list[tuple[Shape, str]]:
+    inputs = [(tuple(tensor.shape[1:]), tensor.dtype) for tensor in model.inputs] if is_graph(model) else []
+    shapes = [shape for shape, _ in inputs]
+    known = shapes and all(None not in shape for shape in shapes)
+    expect(known, "input_shape", "a shape without None to count the multiply-adds of", shapes)
+    return inputs
+
+
+def count(variables: Iterable[keras.Variable]) -> int:
     return sum(prod(variable.shape) for variable in variables)
 
 
-def watch(model, leaves, inputs):
-    """Layer -> (last output's shape, multiply-adds of all its calls) while the model is traced."""
-    seen = {}
-
-    def watched(layer, call):
-        def call_and_see(*args, **kwargs):
-            outputs = call(*args, **kwargs)
-            x, y = (first_shape(tensors) for tensors in ((args, kwargs), outputs))
-            seen[layer] = y, seen.get(layer, (None, 0))[1] + multiply_adds(layer, x, y)
-            return outputs
-
-        return call_and_see
-
-    with replaced_calls(leaves, watched):
-        traced(model.call, inputs)
-    return seen
-
-
-def first_shape(tensors):
+def first_shape(tensors: Any) -> Shape:
     return next((tuple(tensor.shape) for tensor in keras.tree.flatten(tensors) if hasattr(tensor, "shape")), ())
 
 
-def multiply_adds(layer, x, output) -> int:
+def multiply_adds(layer: layers.Layer, read: Any, made: Any) -> int:
     """Each position of the output takes the whole kernel; of a transposed convolution, each of the input."""
     if isinstance(layer, layers.EinsumDense):
         (_, kernel), result = (part.split(",") if "," in part else part for part in layer.equation.split("->"))
         summed = (size for axis, size in zip(kernel, layer.kernel.shape, strict=True) if axis not in result)
-        return prod(output) * prod(summed)
+        return prod(made) * prod(summed)
     if not isinstance(layer, COUNTED):
         return 0
-    at = x if isinstance(layer, TRANSPOSED) else output
+    at = read if isinstance(layer, TRANSPOSED) else made
     channels = at[1] if getattr(layer, "data_format", None) == "channels_first" else at[-1]
     kernels = [variable for variable in layer.weights if len(variable.shape) > 1]
     return count(kernels) * prod(at) // channels

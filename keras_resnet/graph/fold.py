@@ -8,8 +8,8 @@ import numpy as np
 from keras import layers
 
 from keras_resnet.checks import expect
-from keras_resnet.graph.remake import copied, functional_form, remade
-from keras_resnet.graph.tracing import graphs_of, nodes_of
+from keras_resnet.graph.remake import copied, remade
+from keras_resnet.graph.tracing import functional_form, graphs_of, is_graph, nodes_of
 from keras_resnet.kernels.grouped_conv import GroupedConv2D
 
 CONVOLUTIONS = (layers.Conv2D, GroupedConv2D)  # not what users derive from them, which may change the kernel
@@ -39,8 +39,7 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
     >>> sum("norm" in layer.name for layer in folded.layers)
     0
     """
-    is_graph = isinstance(model, keras.Model) and getattr(model, "outputs", None)
-    expect(is_graph, "model", "a functional or built sequential Keras model", model)
+    expect(is_graph(model), "model", "a functional or built sequential Keras model", model)
     folded, gone = folds(functional_form(model))
 
     def copy(layer: Any) -> Any:
@@ -59,36 +58,55 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
 
 def folds(model: keras.Model) -> tuple[dict[layers.Layer, Arrays], set[layers.Layer]]:
     """Kernel and bias of the layers that take norms in, and these norms."""
-    graphs = list(graphs_of(model))
-    nodes = [node for graph in graphs for node in nodes_of(graph)]
-    calls = Counter(node.operation for node in nodes)
-    readers: dict[int, list[Any]] = defaultdict(list)  # of a tensor; a graph that returns it is one
-    for node in nodes:
-        for tensor in node.input_tensors:
-            readers[id(tensor)].append(node.operation)
-    for graph in graphs:
-        for tensor in graph.outputs:
-            readers[id(tensor)].append(graph)
-    folded: dict[layers.Layer, Arrays] = {}
-    gone: dict[layers.Layer, Any] = {}  # and the layer whose values now stand for theirs
-    for node in nodes:
-        if calls[node.operation] > 1 or not is_fixed_norm(node):
-            continue
-        read, written = node.input_tensors[0], node.outputs[0]
-        before, behind = read._keras_history.operation, readers[id(written)]
-        before = gone.get(before, before)
-        scale, shift = scale_and_shift(node.operation)
-        if calls[before] == 1 and len(readers[id(read)]) == 1 and is_linear(before):
-            kernel, bias = folded.get(before) or kernel_and_bias(before)
-            folded[before] = kernel * scale, bias * scale + shift
-        elif all(calls[layer] == 1 and is_pointwise(layer) for layer in behind):
-            for layer in behind:
-                kernel, bias = folded.get(layer) or kernel_and_bias(layer)
-                folded[layer] = kernel * scale[:, None], bias + shift @ kernel.reshape(kernel.shape[-2:])
+    folding = Folding(list(graphs_of(model)))
+    for node in folding.nodes:
+        if folding.calls[node.operation] == 1 and is_fixed_norm(node):
+            folding.fold(node)
+    return folding.folded, set(folding.gone)
+
+
+class Folding:
+    """Who makes and who reads each tensor of the graphs; and norm by norm what the layers beside them become."""
+
+    def __init__(self, graphs: list[Any]):
+        self.nodes = [node for graph in graphs for node in nodes_of(graph)]
+        self.calls = Counter(node.operation for node in self.nodes)
+        self.makers = {id(tensor): node.operation for node in self.nodes for tensor in node.outputs}
+        self.readers: dict[int, list[Any]] = defaultdict(list)  # a graph that returns a tensor is one
+        for node in self.nodes:
+            for tensor in node.input_tensors:
+                self.readers[id(tensor)].append(node.operation)
+        for graph in graphs:
+            for tensor in graph.outputs:
+                self.readers[id(tensor)].append(graph)
+        self.folded: dict[layers.Layer, Arrays] = {}
+        self.gone: dict[layers.Layer, Any] = {}  # a norm, and the layer whose output now stands for the norm's
+
+    def fold(self, node: Any) -> None:
+        """Into the convolution that alone makes what the norm reads, or into all that read what it makes."""
+        read, norm, behind = id(node.input_tensors[0]), node.operation, self.readers[id(node.outputs[0])]
+        before = self.makers.get(read)  # None: an input
+        before = self.gone.get(before, before)
+        if self.calls[before] == 1 and len(self.readers[read]) == 1 and is_linear(before):
+            self.fold_back(norm, before)
+        elif all(self.calls[layer] == 1 and is_pointwise(layer) for layer in behind):
+            self.fold_forth(norm, behind)
         else:
-            continue
-        gone[node.operation] = before
-    return folded, set(gone)
+            return
+        self.gone[norm] = before
+
+    def fold_back(self, norm: layers.BatchNormalization, layer: Any) -> None:
+        (kernel, bias), (scale, shift) = self.arrays(layer), scale_and_shift(norm)
+        self.folded[layer] = kernel * scale, bias * scale + shift
+
+    def fold_forth(self, norm: layers.BatchNormalization, behind: list[Any]) -> None:
+        scale, shift = scale_and_shift(norm)
+        for layer in behind:
+            kernel, bias = self.arrays(layer)
+            self.folded[layer] = kernel * scale[:, None], bias + shift @ kernel.reshape(kernel.shape[-2:])
+
+    def arrays(self, layer: Any) -> Arrays:
+        return self.folded.get(layer) or kernel_and_bias(layer)
 
 
 def is_fixed_norm(node: Any) -> bool:

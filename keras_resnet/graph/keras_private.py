@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import keras
 from keras.src.backend.common import global_state
 
 
@@ -18,3 +20,8 @@ def forgotten_variables() -> Iterator[None]:
         yield
     finally:
         global_state.set_global_attribute("uninitialized_variables", listed)
+
+
+def nodes_by_depth(graph: keras.Function) -> dict[int, list[Any]]:
+    """The graph's calls, those nearest to its outputs under 0. Public are its layers, and the first call of each."""
+    return graph._nodes_by_depth

@@ -7,6 +7,7 @@ import keras
 from keras import layers
 
 from keras_resnet.graph.initialization import zero_kernels
+from keras_resnet.graph.tracing import functional_form
 from keras_resnet.modelcard import attach, card
 
 
@@ -50,18 +51,6 @@ def remade(
     if known := card(model):
         attach(result, known)
     return result
-
-
-def one_or_all(tensors: Any) -> Any:
-    """Keras warns of a single tensor where a list of one was declared."""
-    return tensors[0] if len(tensors) == 1 else tensors
-
-
-def functional_form(model: keras.Model) -> keras.Model:
-    """Of a sequential model, of which `clone_model` takes no `call_function`, the functional one; any other itself."""
-    if not isinstance(model, keras.Sequential):
-        return model
-    return keras.Model(one_or_all(model.inputs), model.outputs[0], name=model.name)
 
 
 def portable(model: keras.Model) -> keras.Model:

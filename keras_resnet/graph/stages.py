@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
 from keras_resnet.checks import expect
-from keras_resnet.graph.remake import one_or_all
-from keras_resnet.graph.tracing import traced
+from keras_resnet.graph.tracing import inferred, one_or_all
+
+SIDE = 1024  # pixels, which the strides of all networks divide
 
 
 def features(model: keras.Model, stages: Sequence[int] = (1, 2, 3, 4)) -> keras.Model:
@@ -37,16 +39,16 @@ def features(model: keras.Model, stages: Sequence[int] = (1, 2, 3, 4)) -> keras.
     known = isinstance(stages, Sequence) and len(stages) > 0 and set(stages) <= set(outputs)
     expect(known, "stages", f"a list of stages among {tuple(outputs)} of {model.name}", stages)
     result = keras.Model(one_or_all(model.inputs), [outputs[stage] for stage in stages], name=f"{model.name}_features")
-    side = 1024
-    found = keras.tree.flatten(traced(result.call, keras.KerasTensor((1, side, side, model.inputs[0].shape[-1]))))
-    result.strides = tuple(side // tensor.shape[1] for tensor in found)
-    result.channels = tuple(tensor.shape[-1] for tensor in found)
+    made = inferred(result, keras.KerasTensor((1, SIDE, SIDE, model.inputs[0].shape[-1])))
+    result.strides = tuple(SIDE // tensor.shape[1] for tensor in made)
+    result.channels = tuple(tensor.shape[-1] for tensor in made)
     return result
 
 
-def stage_outputs(model):
+def stage_outputs(model: keras.Model) -> dict[int, Any]:
     """Stage -> tensor: what the first convolution or pool of the next stage reads, or the head."""
-    read, stages, last = {}, set(), None
+    read: dict[int, Any] = {}
+    stages, last = set(), None
     for layer in model.layers:
         if named := re.match(r"stage(\d+)_(.*)", layer.name):
             stages.add(int(named[1]))
@@ -77,14 +79,21 @@ def freeze(model: keras.Model, until: str | None) -> keras.Model:
     >>> [v.path for v in keras_resnet.freeze(keras_resnet.ResNet18(), "head").trainable_variables]
     ['predictions/kernel', 'predictions/bias']
     """
-    part, reached = [], None
-    for layer in model.layers:
-        named = re.match(r"stem|stage\d+|head", layer.name)
-        reached = named[0] if named else reached
-        part.append("predictions" if layer.name == "predictions" else reached)
-    order = list(dict.fromkeys(["stem", *filter(None, part)]))
+    parts = parts_of(model)
+    order = list(dict.fromkeys(["stem", *filter(None, parts)]))
     expect(until is None or until in order[:-1], "until", f"None or one of {order[:-1]}", until)
     frozen = () if until is None else order[: order.index(until) + 1]
-    for layer, name in zip(model.layers, part, strict=True):
-        layer.trainable = name not in frozen
+    for layer, part in zip(model.layers, parts, strict=True):
+        layer.trainable = part not in frozen
     return model
+
+
+def parts_of(model: keras.Model) -> list[str | None]:
+    """The part that each layer belongs to: that of the layer before it, where its own name says none."""
+    parts: list[str | None] = []
+    part = None
+    for layer in model.layers:
+        if named := re.match(r"stem|stage\d+|head", layer.name):
+            part = named[0]
+        parts.append("predictions" if layer.name == "predictions" else part)
+    return parts

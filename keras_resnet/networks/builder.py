@@ -7,8 +7,8 @@ import keras
 from keras import layers
 
 from keras_resnet.checks import COUNT, FLAG, Rule, expect, expect_rule, is_integer, one_of
-from keras_resnet.graph.remake import one_or_all
 from keras_resnet.graph.remat import rematerialize
+from keras_resnet.graph.tracing import one_or_all
 from keras_resnet.kernels import onednn
 from keras_resnet.modelcard import Card, attach
 from keras_resnet.networks.layers import dropout

@@ -61,6 +61,62 @@ def test_nested_and_subclassed_models():
     assert complexity(model, input_shape=(6,)).macs == 6 * 4 + 4 * 3
 
 
+class Doubled(layers.Layer):
+    """A user's layer of layers that says its shape, and would hide what is in it."""
+
+    def __init__(self):
+        super().__init__()
+        self.inside = layers.Dense(4)
+
+    def call(self, x):
+        return self.inside(self.inside(x))
+
+    def compute_output_shape(self, shape):
+        return shape
+
+
+class Plain(layers.Layer):
+    """A user's layer that does not say its shape."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 3))
+
+    def call(self, x):
+        return x @ self.kernel
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_layers_of_users_are_counted(policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        x = keras.Input((5, 4))
+        model = keras.Model(x, layers.Dense(2)(Plain()(layers.LayerNormalization()(Doubled()(x)))))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    costs = complexity(model)
+    assert costs.macs == 2 * 5 * 4 * 4 + 5 * 3 * 2
+    assert costs.params == model.count_params()
+    assert [row.output_shape for row in costs.rows] == [(1, 5, 4), (1, 5, 4), (1, 5, 3), (1, 5, 2)]
+
+
+def test_attention_is_counted_without_its_scores():
+    x = keras.Input((5, 6))
+    model = keras.Model(x, layers.MultiHeadAttention(num_heads=2, key_dim=3)(x, x))
+    assert complexity(model).macs == 4 * 5 * 6 * 2 * 3
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_model_of_a_fixed_batch_is_counted_for_one_image(batch):
+    x = keras.Input(batch_shape=(batch, 4))
+    block = keras.Model(x, layers.Dense(3)(x))
+    assert complexity(block).macs == complexity(keras.Sequential([keras.Input((4,)), block])).macs == 12
+
+
+def test_another_size_than_the_models_own_is_counted():
+    model = keras_resnet.ResNet20(input_shape=(32, 32, 3))
+    assert complexity(model, (64, 64, 3)).macs - 640 == 4 * (complexity(model).macs - 640)
+
+
 def test_frozen_weights_are_not_trainable():
     model = keras_resnet.ResNet20()
     model.get_layer("predictions").trainable = False
