@@ -3,12 +3,12 @@
 import re
 from collections.abc import Callable
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
 from keras_resnet.checks import expect
-from keras_resnet.graph.tracing import graphs_of, nodes_of
+from keras_resnet.graph.tracing import functional_form, graphs_of, nodes_of, one_or_all
 
 
 def rematerialize(model: keras.Model) -> keras.Model:
@@ -39,92 +39,90 @@ def rematerialize(model: keras.Model) -> keras.Model:
     backend = keras.config.backend()
     expect(backend == "tensorflow", "KERAS_BACKEND", "'tensorflow', whose gradients this is made for", backend)
     expect(isinstance(model, keras.Model), "model", "a Keras model", model)
-    pieces = {id(graph): pieces_of(graph) for graph in graphs_of(model)}
-    found = [graph for graph in graphs_of(model) if any(block for block, _ in pieces[id(graph)])]
-    expect(found, "model", "a network with blocks", model.name)
-    for graph in found:
-        graph.call, graph.rematerialized = called_in_pieces(graph, pieces[id(graph)]), True
+    graphs = [graph for graph in graphs_of(model) if any(name for name, _ in runs_of(graph))]
+    expect(graphs, "model", "a network with blocks", model.name)
+    for graph in graphs:
+        graph.call, graph.rematerialized = called_in_pieces(graph), True
     model.rematerialized = True
     return model
 
 
-def pieces_of(graph: Any) -> list[tuple[str | None, list[Any]]]:
+def runs_of(graph: Any) -> list[tuple[str | None, list[Any]]]:
     """The graph's calls in their order, those of a block together: (its name, calls), (None, calls between blocks)."""
 
-    def block(node):
+    def block(node: Any) -> str | None:
         named = re.match(r"(stage\d+(_block\d+)?)_", node.operation.name)
         return named[1] if named and not isinstance(node.operation, keras.Model) else None
 
     return [(name, list(nodes)) for name, nodes in groupby(nodes_of(graph), block)]
 
 
-def called_in_pieces(graph: Any, pieces: list[tuple[str | None, list[Any]]]) -> Callable:
-    """The graph's `call`, which in training runs block by block."""
-    plain = graph.call
-    blocks = [None if name is None else ends(nodes, graph) for name, nodes in pieces]
+class Piece(NamedTuple):
+    """Some of a graph's calls, as a model from the tensors that others make to those that others read."""
 
-    def call(inputs, training=None, mask=None, **others):
+    model: keras.Model
+    read: list[Any]
+    made: list[Any]
+    is_block: bool
+
+
+def called_in_pieces(graph: Any) -> Callable:
+    """The graph's `call`, which in training runs block by block."""
+    plain, form = graph.call, functional_form(graph)
+    taken = keras.Model(form.input, form.inputs)  # what the graph takes, in whatever structure, as a list
+    pieces = [piece_of(nodes, graph, name is not None) for name, nodes in runs_of(graph)]
+
+    def call(inputs: Any, training: Any = None, mask: Any = None, **others: Any) -> Any:
         if not training:
             return plain(inputs, training=training, mask=mask, **others)
-        tensors = dict(zip(map(id, graph.inputs), graph._standardize_inputs(inputs), strict=True))
-        for (_, nodes), between in zip(pieces, blocks, strict=True):
-            if between is None:
-                run(nodes, tensors)
-            else:
-                run_again_later(nodes, tensors, *between)
-        made = [tensors[id(tensor)] for tensor in graph.outputs]
-        found = keras.tree.pack_sequence_as(graph._outputs_struct, made)
-        return found[0] if isinstance(found, list | tuple) and len(found) == 1 else found  # as Keras' own call
+        tensors = dict(zip(map(id, graph.inputs), keras.tree.flatten(taken.call(inputs)), strict=True))
+        for piece in pieces:
+            values = [tensors[id(tensor)] for tensor in piece.read]
+            made = made_again_later(piece, values) if piece.is_block else made_by(piece, values)
+            tensors.update(zip(map(id, piece.made), made, strict=True))
+        outputs = keras.tree.pack_sequence_as(form.output, [tensors[id(tensor)] for tensor in graph.outputs])
+        return one_or_all(outputs) if isinstance(outputs, list | tuple) else outputs  # as Keras' own call
 
     return call
 
 
-def ends(nodes: list[Any], graph: Any) -> tuple[list[Any], list[Any]]:
-    """What these calls read that others made, and what they make that others read, or the graph returns."""
+def piece_of(nodes: list[Any], graph: Any, is_block: bool) -> Piece:
     made = {id(tensor): tensor for node in nodes for tensor in node.outputs}
     read = {id(tensor): tensor for node in nodes for tensor in node.input_tensors}
     others = [tensor for node in nodes_of(graph) if node not in nodes for tensor in node.input_tensors]
     wanted = {id(tensor) for tensor in (*others, *graph.outputs)}
-    return (
-        [tensor for key, tensor in read.items() if key not in made],
-        [tensor for key, tensor in made.items() if key in wanted],
-    )
+    inputs = [tensor for key, tensor in read.items() if key not in made]
+    outputs = [tensor for key, tensor in made.items() if key in wanted]
+    return Piece(keras.Model(inputs, outputs), inputs, outputs, is_block)
 
 
-def run(nodes: list[Any], tensors: dict[int, Any]) -> None:
-    """Makes the calls, in training, on the tensors that stand for the graph's, and adds theirs."""
-    for node in nodes:
-        args, kwargs = node.arguments.fill_in(tensors)
-        if getattr(node.operation, "_call_has_training_arg", False):
-            kwargs["training"] = True
-        made = keras.tree.flatten(node.operation(*args, **kwargs))
-        tensors.update(zip(map(id, node.outputs), made, strict=True))
+def made_by(piece: Piece, values: list[Any]) -> list[Any]:
+    return keras.tree.flatten(piece.model.call(values, training=True))
 
 
-def run_again_later(nodes: list[Any], tensors: dict[int, Any], read: list[Any], made: list[Any]) -> None:
-    """As `run`, by a function of which Keras keeps the arguments, to call it again for the gradients.
+def made_again_later(piece: Piece, values: list[Any]) -> list[Any]:
+    """As `made_by`, by a function of which Keras keeps the arguments, to call it again for the gradients.
 
     Whatever norms and dropouts change is set apart by a scope, and what the first run set apart is assigned: so the
     second run changes nothing, and draws what the first one drew.
     """
-    variables = list({id(v): v for node in nodes for v in getattr(node.operation, "variables", ())}.values())
-    learned = [variable for variable in variables if variable.trainable]
-    state = [(variable, keras.ops.copy(variable)) for variable in variables if not variable.trainable]
-    numbers = [tensor for tensor in read if keras.backend.is_float_dtype(tensor.dtype)]
-    fixed = {id(tensor): tensors[id(tensor)] for tensor in read}  # integers have no gradient
+    learned = [variable for variable in piece.model.variables if variable.trainable]
+    state = [(variable, keras.ops.copy(variable)) for variable in piece.model.variables if not variable.trainable]
+    numbers = [index for index, value in enumerate(values) if keras.backend.is_float_dtype(value.dtype)]
     scopes = []
 
-    def function(*values):
-        inside = fixed | dict(zip(map(id, numbers), values, strict=False))
-        given = [*state, *zip(learned, values[len(numbers) :], strict=True)]
+    def function(*arguments: Any) -> list[Any]:
+        read = list(values)  # integers have no gradient
+        for index, value in zip(numbers, arguments, strict=False):
+            read[index] = value
+        given = [*state, *zip(learned, arguments[len(numbers) :], strict=True)]
         with keras.StatelessScope(given, initialize_variables=False) as scope:
-            run(nodes, inside)
+            made = made_by(piece, read)
         scopes.append(scope)
-        return [inside[id(tensor)] for tensor in made]  # and not the state: the order of its gradients is not fixed
+        return made  # and not the state: the order of its gradients is not fixed
 
-    values = [tensors[id(tensor)] for tensor in numbers] + [keras.ops.copy(variable) for variable in learned]
-    results = keras.remat(function)(*values)
-    tensors.update(zip(map(id, made), results, strict=True))
+    made = keras.remat(function)(*(values[index] for index in numbers), *map(keras.ops.copy, learned))
     for variable, before in state:
         if (after := scopes[0].get_current_value(variable)) is not before:
             variable.assign(after)
+    return made
