@@ -9,6 +9,7 @@ import numpy as np
 from keras import layers
 
 from keras_resnet.checks import COUNT, expect, expect_known, expect_rule, invalid
+from keras_resnet.graph.tracing import maker
 from keras_resnet.modelcard import IMAGENET, PREPROCESSINGS, Preprocessing, card
 
 Named = tuple[int | str, str, float]
@@ -129,9 +130,9 @@ def ends_in_logits(model: keras.Model) -> bool:
 
 def last_layer(model: keras.Model) -> Any:
     """What makes the model's output, also in a nested one."""
-    last = model.outputs[0]._keras_history.operation
+    last = maker(model, model.outputs[0])
     while isinstance(last, keras.Model):
-        last = last.outputs[0]._keras_history.operation
+        last = maker(last, last.outputs[0])
     return last
 
 

@@ -17,13 +17,16 @@ def layers_in(layer: layers.Layer) -> list[layers.Layer]:
     return keras.Model.layers.fget(layer)
 
 
+def every_layer(layer: layers.Layer) -> Iterator[layers.Layer]:
+    """The layer, and those inside however deep, in the model's order."""
+    yield layer
+    for inside in layers_in(layer):
+        yield from every_layer(inside)
+
+
 def walk(layer: layers.Layer) -> Iterator[layers.Layer]:
     """The layers without layers inside, in the model's order."""
-    inside = layers_in(layer)
-    for child in inside:
-        yield from walk(child)
-    if not inside:
-        yield layer
+    return (leaf for leaf in every_layer(layer) if not layers_in(leaf))
 
 
 def is_graph(layer: Any) -> bool:

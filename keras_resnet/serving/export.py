@@ -23,7 +23,7 @@ from keras_resnet.data import Examples, Source, digits, expect_one_size, raw_ima
 from keras_resnet.files import completed, overwritten, restored, versions_in
 from keras_resnet.graph.fold import fold_batch_norm
 from keras_resnet.graph.remake import copied, portable, remade
-from keras_resnet.graph.tracing import walk
+from keras_resnet.graph.tracing import maker, walk
 from keras_resnet.modelcard import Card, Preprocessing, attach, card
 from keras_resnet.predict import decode_predictions, ends_in_logits, preprocessing_row
 from keras_resnet.predict import preprocessing as preprocessing_of
@@ -277,9 +277,9 @@ def class_labels(model: keras.Model) -> list[str]:
 
 def before_classifier(network: keras.Model) -> keras.Model | None:
     """From images to what the last dense layer reads; None where the network does not end in one."""
-    last = network.outputs[0]._keras_history.operation
+    last = maker(network, network.outputs[0])
     if isinstance(last, layers.Softmax | layers.Activation):
-        last = last.input._keras_history.operation
+        last = maker(network, last.input)
     return keras.Model(network.inputs[0], last.input) if isinstance(last, layers.Dense) else None
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from keras import layers
 
 from keras_resnet.checks import expect
-from keras_resnet.graph.tracing import replaced_calls, walk
+from keras_resnet.graph.tracing import every_layer, replaced_calls, walk
 
 LINEAR = (
     layers.Add, layers.Average, layers.Concatenate, layers.ZeroPadding2D, layers.AveragePooling2D, layers.MaxPooling2D,
@@ -84,7 +84,7 @@ def flat(tensors) -> np.ndarray:
 @contextmanager
 def in_full_precision(model: keras.Model) -> Iterator[None]:
     """Neither the model nor a layer in it casts what it reads."""
-    usual = {layer: layer.autocast for layer in model._flatten_layers()}
+    usual = {layer: layer.autocast for layer in every_layer(model)}
     try:
         for layer in usual:
             layer.autocast = False
