@@ -1,7 +1,6 @@
 """From images to names: a network's preprocessing as a layer, and its classes by name."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -134,14 +133,3 @@ def last_layer(model: keras.Model) -> Any:
     while isinstance(last, keras.Model):
         last = maker(last, last.outputs[0])
     return last
-
-
-def read_image(path: Path, channels: int) -> np.ndarray:
-    """[H, W, channels] of 0 to 255, from JPEG, PNG, BMP or the first frame of a GIF."""
-    import tensorflow as tf
-
-    expect(Path(path).is_file(), "image", "the path of an image", str(path))
-    try:
-        return tf.io.decode_image(Path(path).read_bytes(), channels, expand_animations=False).numpy()
-    except (tf.errors.InvalidArgumentError, ValueError) as error:
-        raise invalid("image", f"a JPEG, PNG, GIF or BMP ({str(error).splitlines()[0]})", str(path)) from error

@@ -26,11 +26,19 @@ from keras_resnet.checks import (
     is_list_of,
     one_of,
 )
-from keras_resnet.data import evaluation_batches, evaluation_view, expect_one_size, load_data, raw_images
+from keras_resnet.data import (
+    evaluation_batches,
+    evaluation_view,
+    evenly,
+    expect_one_size,
+    load_data,
+    raw_images,
+    read_image,
+)
 from keras_resnet.graph.stages import features
 from keras_resnet.graph.tracing import recorded, walk
 from keras_resnet.modelcard import Preprocessing, card
-from keras_resnet.predict import ends_in_logits, preprocessing_row, read_image
+from keras_resnet.predict import ends_in_logits, preprocessing_row
 from keras_resnet.predict import preprocessing as preprocessing_of
 from keras_resnet.training import source_for
 
@@ -88,8 +96,7 @@ def sample(model: keras.Model, data: Any, *, split: str = "test", images: int = 
         expect_rule(COUNT, argument, count)
     source, row = source_for(model, data, split), preprocessing_row(model, preprocessing)
     examples = getattr(source, split)
-    count = min(images, len(examples))
-    chosen = examples[np.arange(count) * len(examples) // count]
+    chosen = examples[evenly(images, len(examples))]
     expect_one_size(chosen, row)
     view = evaluation_view(chosen, row, source.shape[-1])
     return [(row(pixels), labels) for pixels, labels in

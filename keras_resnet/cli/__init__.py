@@ -20,7 +20,7 @@ from keras_resnet.graph.loading import load_model
 from keras_resnet.graph.remake import portable
 from keras_resnet.modelcard import PREPROCESSINGS, card
 from keras_resnet.networks import zoo
-from keras_resnet.predict import decode_predictions, likeliest, probabilities, read_image
+from keras_resnet.predict import decode_predictions, likeliest, probabilities
 from keras_resnet.predict import preprocessing as preprocessing_of
 
 
@@ -384,6 +384,8 @@ def export(model, path, version, data, data_dir, on_error, **given):
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Classes an image.")
 def predict(model, images, preprocessing, top):
     """Name what is in IMAGES with MODEL, a .keras file."""
+    from keras_resnet.data import read_image
+
     network = load_model(model)
     prepare = preprocessing_of(network, preprocessing)
     pixels = [read_image(image, network.input_shape[-1]) for image in images]

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -16,7 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet.checks import expect
-from keras_resnet.data.sources import Arrays, Moments, Shape, Source, arranged
+from keras_resnet.data.decoding import decode, reason_of
+from keras_resnet.data.sources import Arrays, Moments, Shape, Source, arranged, evenly
 from keras_resnet.files import replaced
 
 FITS = 4 * 2**30  # bytes of decoded images that are held in memory
@@ -75,7 +75,7 @@ class Encoded:
     @property
     def moments(self) -> Moments:
         """Every image counts the same, whatever its size; from `SAMPLE` images, remembered on disk."""
-        sample = self.numbers[np.linspace(0, len(self) - 1, min(len(self), SAMPLE)).astype(int)]
+        sample = self.numbers[evenly(SAMPLE, len(self))]
 
         def measured():
             images = tf.data.Dataset.from_tensor_slices(sample).map(
@@ -92,20 +92,6 @@ def image_moments(image: tf.Tensor) -> tf.Tensor:
     """Mean, and mean of the squares, of the channels: float64 [2, C]."""
     image = tf.cast(image, tf.float64)
     return tf.reduce_mean(tf.stack([image, image**2]), (1, 2))
-
-
-def decode(encoded: tf.Tensor, channels: int) -> tf.Tensor:
-    """The image of a file's bytes, uint8 [H, W, channels]; of a GIF the first frame.
-
-    TensorFlow takes the indices of a BMP's palette for grey, without an error.
-    """
-    start = tf.strings.join([tf.strings.substr(encoded, 0, 29), tf.constant(b"\0" * 29)])
-    palette = (tf.strings.substr(start, 0, 2) == b"BM") & (
-        tf.io.decode_raw(tf.strings.substr(start, 28, 1), tf.uint8)[0] < 24
-    )
-    with tf.control_dependencies([tf.debugging.Assert(~palette, ["a BMP of less than 24 bits"])]):
-        image = tf.io.decode_image(encoded, channels, expand_animations=False)
-    return tf.ensure_shape(image, (None, None, channels))
 
 
 def look(store: Store, numbers: np.ndarray) -> np.ndarray:
@@ -134,9 +120,7 @@ def reason(store: Store, number: int) -> str:
     try:
         next(iter(image))
     except tf.errors.OpError as error:
-        return re.sub(
-            r".*Iterator::Root\S*: |\{\{.*?\}\} *|assertion failed: |[\[\]]", "", error.message.splitlines()[0]
-        )
+        return reason_of(error)
     return "an empty image"
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_resnet.data.augment import Draws, augment
+from keras_resnet.data.augment import augment
+from keras_resnet.data.draws import Draws
 from keras_resnet.data.sources import Examples
 
 FOREVER = tf.int64.max

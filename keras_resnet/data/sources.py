@@ -163,8 +163,19 @@ def held_out(examples: Examples, count: int) -> tuple[Examples, Examples]:
     """
     expect(0 < count < len(examples), "data", "training images of which some can be held out", len(examples))
     by_class = np.argsort(examples.labels, kind="stable")
-    chosen = np.sort(by_class[(2 * np.arange(count) + 1) * len(examples) // (2 * count)])
+    chosen = np.sort(by_class[evenly(count, len(examples))])
     return examples[np.delete(np.arange(len(examples)), chosen)], examples[chosen]
+
+
+def evenly(count: int, total: int) -> np.ndarray:
+    """`count` numbers below `total`: the middles of as many equal stretches, or all numbers where there are no more.
+
+    >>> from keras_resnet.data import evenly
+    >>> evenly(3, 12).tolist(), evenly(9, 4).tolist()
+    ([2, 6, 10], [0, 1, 2, 3])
+    """
+    count = min(count, total)
+    return (2 * np.arange(count) + 1) * total // (2 * count)
 
 
 def digits() -> Source:

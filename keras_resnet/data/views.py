@@ -1,12 +1,13 @@
 """How one image, in memory or in a file, becomes what the network's size asks for."""
 
+from collections.abc import Iterator
 from functools import partial
 
 import tensorflow as tf
 
 from keras_resnet.checks import expect
-from keras_resnet.data.augment import center_view, random_resized_crop_box, read_crop, resized, scale_crop_box
-from keras_resnet.data.encoded import decode
+from keras_resnet.data.crops import random_resized_crop_box, read_crop, resized, scale_crop_box
+from keras_resnet.data.decoding import decode
 from keras_resnet.data.sources import Arrays, Examples
 
 VIEWS = {  # of the training: (pixels of the crop) -> box_function
@@ -56,3 +57,51 @@ def cropped(item, seed, size, box_function, channels):
         return read_crop(item, seed, size, box_function, channels)
     top, left, height, width = box_function(tf.shape(item), seed)
     return resized(item[top : top + height, left : left + width], (size, size))
+
+
+def center_crop(images, height: int, width: int):
+    """The middle of images [..., h, w, c]."""
+    shape = tf.shape(images)
+    top, left = (shape[-3] - height) // 2, (shape[-2] - width) // 2
+    return images[..., top : top + height, left : left + width, :]
+
+
+def center_view(image, preprocessing) -> tf.Tensor:
+    """An image of any size as `keras_resnet.preprocessing` resizes and crops it, before it is normalized.
+
+    Args:
+        image: [h, w, c].
+        preprocessing: What has a `resize`, a `crop` and an `interpolation`: a `keras_resnet.Preprocessing`.
+
+    Returns:
+        float32 [*crop, c].
+    """
+    image = tf.cast(image, tf.float32)
+    if preprocessing.resize:
+        tall, wide = preprocessing.resize
+        shape = tf.shape(image)
+        kept = tf.minimum(shape[0], shape[1] * tall // wide), tf.minimum(shape[1], shape[0] * wide // tall)
+        image = resized(center_crop(image, *kept), (tall, wide), preprocessing.interpolation)
+    return center_crop(image, *preprocessing.crop) if preprocessing.crop else image
+
+
+def ten_crop(images, size: int) -> tf.Tensor:
+    """Four corners, the middle, and these mirrored, [10, n, size, size, c]: Krizhevsky et al. 2012, 4.1."""
+    corners = [images[:, rows, columns] for rows in _ends(size) for columns in _ends(size)]
+    five = tf.stack([*corners, center_crop(images, size, size)])
+    return tf.concat([five, tf.reverse(five, [3])], 0)
+
+
+def _ends(size: int) -> tuple[slice, slice]:
+    return slice(None, size), slice(-size, None)
+
+
+def multi_scale(image, sizes=(224, 256, 384, 480, 640)) -> Iterator[tf.Tensor]:
+    """The image and its mirror image with the short side at each size, float32 [2, h, w, c]: He et al. 2015, 3.4.
+
+    A fully-convolutional network scores each; He et al. average the scores over all.
+    """
+    shape = tf.shape(image)[:2]
+    for size in sizes:
+        view = resized(image, tf.unstack(shape * size // tf.reduce_min(shape)))
+        yield tf.stack([view, tf.reverse(view, [1])])

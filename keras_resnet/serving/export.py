@@ -19,7 +19,7 @@ import tensorflow as tf
 from keras import layers
 
 from keras_resnet.checks import COUNT, FLAG, Rule, expect, expect_rule, is_list_of
-from keras_resnet.data import Examples, Source, digits, expect_one_size, raw_images
+from keras_resnet.data import Examples, Source, decode, digits, evenly, expect_one_size, raw_images
 from keras_resnet.files import completed, overwritten, restored, versions_in
 from keras_resnet.graph.fold import fold_batch_norm
 from keras_resnet.graph.remake import copied, portable, remade
@@ -192,7 +192,7 @@ class Job:
 
     def images(self, examples: Examples, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Real ones from all over the split, uint8 [N, *raw_size, C], and their labels."""
-        chosen = examples[np.linspace(0, len(examples) - 1, min(count, len(examples))).astype(int)]
+        chosen = examples[evenly(count, len(examples))]
         resized = replace(self.row, resize=self.raw_size, crop=None)
         return raw_images(chosen, resized, self.channels), chosen.labels
 
@@ -217,9 +217,7 @@ def write_saved_model(job: Job, path: Path) -> None:
         return {"probabilities": probabilities, "classes": classes, "labels": tf.gather(labels, classes)}
 
     def prepared_file(file):
-        image = tf.io.decode_image(file, channels, expand_animations=False)
-        image.set_shape((None, None, channels))
-        return prepare(image[tf.newaxis])[0]
+        return prepare(decode(file, channels)[tf.newaxis])[0]
 
     def from_pixels(images):
         return answers(prepare(images))

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 import keras_resnet
 from keras_resnet.cli import main
 from keras_resnet.data import Arrays, digits, evaluation_batches, training_batches
-from keras_resnet.data.augment import Draws
+from keras_resnet.data.draws import Draws
 from keras_resnet.experiment import Run, experiment
 from keras_resnet.files import completed, new_folder
 from keras_resnet.modelcard import Card, Preprocessing

@@ -16,26 +16,14 @@ from PIL import Image, ImageEnhance, ImageOps
 
 import keras_resnet
 from keras_resnet.checks import ArgumentError
-from keras_resnet.data.augment import (
-    _RULES,
-    AUGMENTATIONS,
-    EIGENVALUES,
-    EIGENVECTORS,
-    OPERATIONS,
-    Draws,
-    augment,
-    center_view,
-    expect_augmentations,
-    multi_scale,
-    random_resized_crop_box,
-    read_crop,
-    resized,
-    rotation,
-    scale_crop_box,
-    sides,
-    ten_crop,
-    warp,
-)
+from keras_resnet.data.augment import _RULES, AUGMENTATIONS, augment, expect_augmentations
+from keras_resnet.data.color import EIGENVALUES, EIGENVECTORS
+from keras_resnet.data.crops import random_resized_crop_box, read_crop, resized, scale_crop_box
+from keras_resnet.data.draws import Draws
+from keras_resnet.data.geometry import rotation, warp
+from keras_resnet.data.rand_augment import OPERATIONS
+from keras_resnet.data.rectangles import sides
+from keras_resnet.data.views import center_view, multi_scale, ten_crop
 
 MANY = 4096  # small images: a mean over them is within 5 / sqrt(4096) = 0.08 of its value, in standard deviations
 MIXING = {"mixup", "cutmix"}

@@ -67,6 +67,7 @@ FORMATS = {  # file name: (bytes, greatest difference to PIL: JPEG decoders roun
     "grey PNG": ("a.png", encoded_as("PNG", picture().convert("L")), 0),
     "PNG of 1 bit": ("a.png", encoded_as("PNG", picture().convert("1")), 0),
     "BMP": ("a.bmp", encoded_as("BMP", picture()), 0),
+    "BMP with a palette": ("a.bmp", encoded_as("BMP", picture().convert("P")), 0),
     "GIF": (
         "a.gif",
         encoded_as("GIF", picture().convert("P"), save_all=True, append_images=[picture(1).convert("P")]),
@@ -233,6 +234,12 @@ def test_folders_that_may_not_be_read_are_not_passed_over(tmp_path, monkeypatch)
 
 # Broken files.
 
+
+def compressed(bmp):
+    """What says that it is."""
+    return bmp[:30] + b"\1" + bmp[31:]
+
+
 GOOD = encoded_as("JPEG", picture(size=(256, 256)), quality=95)
 BROKEN = {
     "empty": b"",
@@ -242,7 +249,7 @@ BROKEN = {
     "last byte": GOOD[:-3],
     "png": encoded_as("PNG", picture())[:-20],
     "tiff": encoded_as("TIFF", picture()),
-    "palette": encoded_as("BMP", picture().convert("P")),  # TensorFlow decodes it to other colours, without an error
+    "palette": compressed(encoded_as("BMP", picture().convert("P"))),
 }
 
 
@@ -277,7 +284,7 @@ def test_check_names_every_broken_file(broken):
     assert sum(report.images.values()) == 29
     assert report.sizes == ((12, 16), (12, 25))
     reasons = {name.split(os.sep)[-1]: why for name, why in report.unreadable}
-    assert reasons["palette.jpg"] == "a BMP of less than 24 bits"
+    assert reasons["palette.jpg"] == "a compressed BMP, or one of OS/2"
     assert all(f"{name}: {why}" in str(report) for name, why in report.unreadable)
 
 

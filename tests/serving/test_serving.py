@@ -1,5 +1,6 @@
 """Exports compute what the network computes, from pixels and from files, and replace nothing unasked."""
 
+import io
 import re
 from contextlib import suppress
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from click.testing import CliRunner
+from PIL import Image
 
 import keras_resnet
 from keras_resnet import Preprocessing, ResNetConfig, export, preprocessing, resnet
@@ -123,6 +125,14 @@ class TestSavedModel:
         np.testing.assert_allclose(
             answers["probabilities"], np.concatenate([expected(model, image) for image in decoded]), atol=1e-5
         )
+
+    def test_files_with_a_palette(self, signatures, model):
+        """Whose indices TensorFlow alone would take for grey."""
+        image, file = Image.fromarray(255 - digits().test.images[0, ..., 0]).convert("P"), io.BytesIO()
+        image.putpalette([255 - number // 3 for number in range(768)])
+        image.save(file, "BMP")
+        answers = numpy(signatures["serving_bytes"](images=tf.constant([file.getvalue()])))
+        np.testing.assert_allclose(answers["probabilities"], expected(model, digits().test.images[:1]), atol=1e-5)
 
     def test_features_are_what_the_classifier_reads(self, signatures, model):
         images = digits().test.images[:3]
