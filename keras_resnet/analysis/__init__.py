@@ -13,21 +13,12 @@ from keras_resnet.analysis.figures import (
     overlay,
     save,
 )
-from keras_resnet.analysis.studies import (
-    Cam,
-    Gradients,
-    Lesion,
-    Paths,
-    Responses,
-    block_gradients,
-    example,
-    feature_maps,
-    grad_cam,
-    layer_responses,
-    lesion,
-    path_gradients,
-    sample,
-)
+from keras_resnet.analysis.gradients import Gradients, block_gradients
+from keras_resnet.analysis.lesions import Lesion, lesion
+from keras_resnet.analysis.maps import Cam, feature_maps, grad_cam
+from keras_resnet.analysis.paths import Paths, path_gradients
+from keras_resnet.analysis.responses import Responses, layer_responses
+from keras_resnet.analysis.samples import example, sample
 
 __all__ = [
     "Box",

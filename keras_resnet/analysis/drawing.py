@@ -31,7 +31,7 @@ class Box(NamedTuple):
 
 PARTS = re.compile(r"stem|stage\d+_(?:block\d+|in)|stage\d+|head|predictions")
 MOST_LINES = 6  # of a box; equal convolutions of more are counted
-SHORTCUTS = {  # kind of layer in it -> words, the most telling first
+SHORTCUT_WORDS = {  # kind of layer in it -> words, the most telling first
     "Conv2D": "1x1 convolution",
     "GroupedConv2D": "1x1 convolution",
     "ZeroPadding2D": "zero channels",
@@ -55,13 +55,13 @@ def drawing(model: keras.Model, input_shape: tuple[int, int, int] | None = None)
         ValueError: Where no layer has a name of this package's scheme, or the size of the images is unknown.
     """
     leaves = {layer.name: layer for layer in walk(model)}
-    rows = [(named[0], row) for row in complexity(model, input_shape).rows if (named := PARTS.match(row.name))]
-    expect(rows, "model", "a network of this package", model.name)
-    parts = defaultdict(list)
-    for name, row in rows:
-        parts[name].append(row)
-    described = [describe(name, inside, leaves) for name, inside in parts.items()]
-    return tuple(folded(list(run)) for _, run in groupby(described, lambda part: part.kind))
+    inside = defaultdict(list)
+    for cost in complexity(model, input_shape).rows:
+        if named := PARTS.match(cost.name):
+            inside[named[0]].append(cost)
+    expect(inside, "model", "a network of this package", model.name)
+    parts = [part_of(name, costs, leaves) for name, costs in inside.items()]
+    return tuple(folded(list(run)) for _, run in groupby(parts, lambda part: part.kind))
 
 
 class Part(NamedTuple):
@@ -81,20 +81,21 @@ class Part(NamedTuple):
         return self.stage, self.templates, "bare" if bare else self.shortcut
 
 
-def describe(name: str, rows: Sequence[Any], leaves: dict[str, layers.Layer]) -> Part:
-    worded = [found for row in rows if "_skip" not in row.name and (found := words(leaves[row.name]))]
+def part_of(name: str, costs: Sequence[Any], leaves: dict[str, layers.Layer]) -> Part:
+    """From what `complexity` knows of its layers."""
+    lines = [line for cost in costs if "_skip" not in cost.name and (line := box_line(leaves[cost.name]))]
     return Part(
         name=name,
         stage=name.split("_block")[0] if "_block" in name else name,
-        templates=tuple(template for template, _ in worded),
-        widths=tuple(width for _, width in worded),
-        shortcut=shortcut(name, rows),
-        output_shape=tuple(rows[-1].output_shape[1:]),
+        templates=tuple(template for template, _ in lines),
+        widths=tuple(width for _, width in lines),
+        shortcut=shortcut(name, costs),
+        output_shape=tuple(costs[-1].output_shape[1:]),
     )
 
 
-def words(layer: layers.Layer) -> tuple[str, int] | None:
-    """A template, and the width to put into it, of what a drawing shows."""
+def box_line(layer: layers.Layer) -> tuple[str, int] | None:
+    """A template, and the width to put into it; None of what a drawing does not show."""
     if isinstance(layer, layers.Dense) and "_se_" in layer.name:
         return ("squeeze-and-excite", 0) if layer.name.endswith("_excite") else None
     if isinstance(layer, layers.Dense):
@@ -104,25 +105,25 @@ def words(layer: layers.Layer) -> tuple[str, int] | None:
     sides = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
     if sides is None:
         return None
-    stride, groups, dilation = (
-        max(layer.strides),
-        getattr(layer, "groups", 1),
-        max(getattr(layer, "dilation_rate", [1])),
-    )
-    marks = [text for text, shown in ((f"/{stride}", stride > 1), (f"{groups} groups", groups > 1),
-                                      (f"dilation {dilation}", dilation > 1)) if shown]  # fmt: skip
+    numbers = {
+        "/{}": max(layer.strides),
+        "{} groups": getattr(layer, "groups", 1),
+        "dilation {}": max(getattr(layer, "dilation_rate", [1])),
+    }
+    marks = [mark.format(number) for mark, number in numbers.items() if number > 1]
     side = "x".join(map(str, sides))
     what = [side, "{}"] if isinstance(layer, layers.Conv2D) else [f"{side} pool"]
     return ", ".join([*what, *marks]), layer.output.shape[-1]
 
 
-def shortcut(name: str, rows: Sequence[Any]) -> str | None:
-    if any(row.name == f"{name}_concat" for row in rows):
+def shortcut(name: str, costs: Sequence[Any]) -> str | None:
+    names = [cost.name for cost in costs]
+    if f"{name}_concat" in names:
         return "concatenated"
-    if not any(row.name == f"{name}_sum" for row in rows):
+    if f"{name}_sum" not in names:
         return None
-    kinds = {row.kind for row in rows if "_skip" in row.name}
-    return next((text for kind, text in SHORTCUTS.items() if kind in kinds), "identity")
+    kinds = {cost.kind for cost in costs if "_skip" in cost.name}
+    return next((text for kind, text in SHORTCUT_WORDS.items() if kind in kinds), "identity")
 
 
 def folded(run: Sequence[Part]) -> Box:

@@ -1,10 +1,10 @@
-"""Figures of what `studies` finds (extra `[plots]`): functions of its results to matplotlib's `Figure`."""
+"""Figures of the studies' results (extra `[plots]`): functions from results to matplotlib's `Figure`."""
 
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,15 +12,21 @@ from keras_resnet.analysis.drawing import Box
 from keras_resnet.checks import expect, one_of
 from keras_resnet.files import completed
 
-if TYPE_CHECKING:  # which needs TensorFlow
-    from keras_resnet.analysis.studies import Cam, Gradients, Lesion, Paths, Responses
+if TYPE_CHECKING:  # these need TensorFlow and matplotlib
+    from matplotlib.figure import Figure
+
+    from keras_resnet.analysis.gradients import Gradients
+    from keras_resnet.analysis.lesions import Lesion
+    from keras_resnet.analysis.maps import Cam
+    from keras_resnet.analysis.paths import Paths
+    from keras_resnet.analysis.responses import Responses
 
 SUFFIXES = one_of(".png", ".pdf", ".svg")
 MAPS = 64  # channels shown of a stage
 PAGE = 10.5  # inches of height, as A4 has between its margins
 
 
-def figure(width: float, height: float):
+def figure(width: float, height: float) -> "Figure":
     """No window, no global state."""
     from matplotlib.figure import Figure
 
@@ -35,18 +41,18 @@ def expect_new_figure(path: Path, argument: str = "output") -> None:
     expect(not path.exists(), argument, "a path where nothing exists yet", str(path))
 
 
-def save(drawn, path: Path) -> None:
+def save(drawn: "Figure", path: Path) -> None:
     """Writes a figure as its path's suffix says; an existing file is refused."""
     expect_new_figure(path)
     with completed(path) as partial:
         drawn.savefig(partial, dpi=90)
 
 
-def draw_responses(found: Mapping[str, "Responses"]):
+def draw_responses(results: Mapping[str, "Responses"]) -> "Figure":
     """He et al. 2015, figure 7: in the networks' order, and sorted."""
     drawn = figure(7, 5)
     ordered, ranked = drawn.subplots(2, 1)
-    for name, responses in found.items():
+    for name, responses in results.items():
         numbers = np.arange(1, 1 + len(responses.stds))
         ordered.plot(numbers, responses.stds, marker=".", label=name)
         ranked.plot(numbers, np.sort(responses.stds)[::-1], marker=".", label=name)
@@ -55,25 +61,25 @@ def draw_responses(found: Mapping[str, "Responses"]):
     return drawn
 
 
-def draw_gradients(found: Mapping[str, "Gradients"]):
+def draw_gradients(results: Mapping[str, "Gradients"]) -> "Figure":
     """Norm at each block's input; dashed, without what the shortcuts carry."""
     drawn = figure(7, 4)
     axes = drawn.subplots()
-    for name, gradients in found.items():
+    for name, gradients in results.items():
         numbers = np.arange(1, 1 + len(gradients.norms))
         (line,) = axes.plot(numbers, gradients.norms, marker=".", label=name)
         if not np.array_equal(gradients.norms, gradients.branches_alone):
-            dashed = dict(color=line.get_color(), linestyle="--", marker=".")
+            dashed: dict[str, Any] = dict(color=line.get_color(), linestyle="--", marker=".")
             axes.plot(numbers, gradients.branches_alone, label=f"{name}, branches alone", **dashed)
     finish(axes, xlabel="block", ylabel="norm of the gradient at its input", yscale="log")
     return drawn
 
 
-def draw_lesion(found: Mapping[str, "Lesion"]):
+def draw_lesion(results: Mapping[str, "Lesion"]) -> "Figure":
     """Veit et al. 2016, figures 3 and 5a."""
     drawn = figure(10, 4)
     one, several = drawn.subplots(1, 2, sharey=True)
-    for name, study in found.items():
+    for name, study in results.items():
         (line,) = one.plot(np.arange(1, 1 + len(study.errors)), 100 * study.errors, marker=".", label=name)
         one.axhline(100 * study.baseline, color=line.get_color(), linestyle=":")
         least, mean, greatest = 100 * np.array([(e.min(), e.mean(), e.max()) for e in study.several]).T
@@ -83,20 +89,20 @@ def draw_lesion(found: Mapping[str, "Lesion"]):
     return drawn
 
 
-def draw_paths(found: Mapping[str, "Paths"]):
+def draw_paths(results: Mapping[str, "Paths"]) -> "Figure":
     """Veit et al. 2016, figure 6."""
     drawn = figure(9.5, 3.2)
     panels = drawn.subplots(1, 3)
-    for name, paths in found.items():
+    for name, paths in results.items():
         for axes, values in zip(panels, (paths.shares, paths.norms, paths.contributions), strict=True):
             axes.plot(paths.lengths, values, marker=".", label=name)
-    for axes, (ylabel, yscale) in zip(panels, (("share of the paths", "linear"), ("gradient of one path", "log"),
-                                               ("share of the gradient", "linear")), strict=True):  # fmt: skip
+    scales = {"share of the paths": "linear", "gradient of one path": "log", "share of the gradient": "linear"}
+    for axes, (ylabel, yscale) in zip(panels, scales.items(), strict=True):
         finish(axes, xlabel="path length (blocks)", ylabel=ylabel, yscale=yscale)
     return drawn
 
 
-def finish(axes, **settings) -> None:
+def finish(axes: Any, **settings: Any) -> None:
     axes.set(**settings)
     axes.xaxis.get_major_locator().set_params(integer=True)  # layers, blocks
     axes.grid(alpha=0.3)
@@ -111,33 +117,33 @@ def overlay(cam: "Cam", alpha: float = 0.5) -> np.ndarray:
     return np.round((1 - alpha) * cam.image[..., :3] + alpha * colors).astype("uint8")
 
 
-def draw_cam(cam: "Cam", name: str):
+def draw_cam(cam: "Cam", name: str) -> "Figure":
     """The image, and the heatmap over it."""
     drawn = figure(6, 3.3)
-    for axes, shown in zip(drawn.subplots(1, 2), (cam.image, overlay(cam)), strict=True):
-        axes.imshow(shown.squeeze(), cmap="gray", vmin=0, vmax=255)
+    for axes, image in zip(drawn.subplots(1, 2), (cam.image, overlay(cam)), strict=True):
+        axes.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255)
         axes.set_axis_off()
     drawn.suptitle(f"{name} ({cam.layer})", fontsize=10)
     return drawn
 
 
-def draw_features(maps: np.ndarray, name: str):
+def draw_features(maps: np.ndarray, name: str) -> "Figure":
     """Up to 64 channels, each from its least value (black) to its greatest (white)."""
-    shown = np.moveaxis(maps, -1, 0)[:MAPS]
-    columns = ceil(len(shown) ** 0.5)
-    rows = ceil(len(shown) / columns)
-    drawn = figure(0.7 * columns + 0.3, 0.7 * rows + 0.6)
-    panels = np.ravel(drawn.subplots(rows, columns, squeeze=False))
+    first = np.moveaxis(maps, -1, 0)[:MAPS]
+    across = ceil(len(first) ** 0.5)
+    down = ceil(len(first) / across)
+    drawn = figure(0.7 * across + 0.3, 0.7 * down + 0.6)
+    panels = np.ravel(drawn.subplots(down, across, squeeze=False))
     for axes in panels:
         axes.set_axis_off()
-    for axes, channel in zip(panels, shown, strict=False):
+    for axes, channel in zip(panels, first, strict=False):
         axes.imshow(channel, cmap="gray")
     height, width, channels = maps.shape
-    drawn.suptitle(f"{name}: {len(shown)} of {channels} channels, {height}x{width}", fontsize=8)
+    drawn.suptitle(f"{name}: {len(first)} of {channels} channels, {height}x{width}", fontsize=8)
     return drawn
 
 
-def draw_network(boxes: Sequence[Box], name: str):
+def draw_network(boxes: Sequence[Box], name: str) -> "Figure":
     """From the image at the top to the classes at the bottom; shortcuts on the right, on one page."""
     tall = [max(1, len(box.convolutions)) + 1.2 for box in boxes]
     drawn = figure(6, min(PAGE, 0.6 + 0.2 * sum(tall)))
@@ -150,7 +156,7 @@ def draw_network(boxes: Sequence[Box], name: str):
     return drawn
 
 
-def draw_box(axes, box: Box, top: float, height: float) -> None:
+def draw_box(axes: Any, box: Box, top: float, height: float) -> None:
     from matplotlib.patches import FancyBboxPatch
 
     middle, bottom = top + (height - 0.7) / 2, top + height - 0.7

@@ -7,16 +7,16 @@ import numpy as np
 from keras_resnet.files import replaced
 
 
-def plot_history(rows: list[dict[str, float]], path: Path, title: str) -> None:
+def plot_history(history: list[dict[str, float]], path: Path, title: str) -> None:
     """Loss and error of every epoch of a `history.csv`, training and watched, as a PNG."""
     from matplotlib.figure import Figure  # no window, no global state
 
-    epochs = [1 + int(row["epoch"]) for row in rows]
+    epochs = [1 + int(epoch["epoch"]) for epoch in history]
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     loss, error = figure.subplots(1, 2)
     for key, label in (("", "training"), ("val_", "watched")):
-        loss.plot(epochs, [row[f"{key}loss"] for row in rows], label=label)
-        error.plot(epochs, [100 * (1 - row[f"{key}accuracy"]) for row in rows], label=label)
+        loss.plot(epochs, [epoch[f"{key}loss"] for epoch in history], label=label)
+        error.plot(epochs, [100 * (1 - epoch[f"{key}accuracy"]) for epoch in history], label=label)
     for axes, name in ((loss, "cross-entropy"), (error, "error (%)")):
         axes.set(xlabel="epoch", ylabel=name, ylim=(0, None))
         axes.grid(alpha=0.3)
@@ -51,8 +51,8 @@ def plot_front(trials: list[dict], front: list[dict], path: Path, title: str) ->
     figure = Figure(figsize=(12, 3.5), layout="constrained")
     costs = {"params": "parameters", "macs": "multiply-adds", "latency_ms": "milliseconds an image"}
     for axes, (cost, label) in zip(figure.subplots(1, 3, sharey=True), costs.items(), strict=True):
-        for rows, style in ((trials, {"color": "0.7"}), (front, {"color": "C0", "label": "Pareto front"})):
-            axes.plot([row[cost] for row in rows], [100 * row["score"] for row in rows], "o", **style)
+        for group, style in ((trials, {"color": "0.7"}), (front, {"color": "C0", "label": "Pareto front"})):
+            axes.plot([trial[cost] for trial in group], [100 * trial["score"] for trial in group], "o", **style)
         axes.set(xlabel=label, xlim=(0, None))
         axes.grid(alpha=0.3)
     axes.legend()

@@ -515,7 +515,7 @@ def paths(**given):
 
 def one_image(image, data, data_dir, split, number):
     """The file, or the image of that number."""
-    from keras_resnet.analysis.studies import example
+    from keras_resnet.analysis import example
     from keras_resnet.data import load_data
 
     expect((image is None) != (data is None), "image", "either --image or --data", image and str(image))

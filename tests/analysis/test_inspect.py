@@ -16,8 +16,10 @@ from keras import layers
 
 import keras_resnet
 from keras_resnet import DenseNetConfig, FractalNetConfig, ResNetConfig, analysis, densenet, fractalnet, resnet
-from keras_resnet.analysis import figures, studies
+from keras_resnet.analysis import figures
 from keras_resnet.analysis.gates import blocks, gated, gates, logits, opened
+from keras_resnet.analysis.gradients import gradient_norms
+from keras_resnet.analysis.measuring import subsets
 from keras_resnet.cli import main
 from keras_resnet.graph.tracing import walk
 
@@ -154,10 +156,10 @@ def test_random_lesions_are_those_of_their_blocks(residual):
 
 def test_draws_are_seeded_and_without_repetition():
     among = list(range(10))
-    first, again, other = (studies.draws(among, 5, 3, seed) for seed in (0, 0, 1))
+    first, again, other = (subsets(among, 5, 3, seed) for seed in (0, 0, 1))
     assert first == again != other
     assert all(len(set(drawn)) == 5 for drawn in first)
-    assert len(studies.draws(among, 2, 45, 0)) == len(set(studies.draws(among, 2, 45, 0))) == 45
+    assert len(subsets(among, 2, 45, 0)) == len(set(subsets(among, 2, 45, 0))) == 45
 
 
 def test_responses_are_the_deviations_of_the_norms_outputs(residual):
@@ -246,7 +248,7 @@ def test_path_gradients_are_the_means_over_all_paths_where_there_are_few(residua
     np.testing.assert_array_equal(found.lengths, range(5))
     np.testing.assert_allclose(found.shares, [comb(4, length) / 16 for length in range(5)])
     assert found.contributions.sum() == pytest.approx(1)
-    norms = studies.gradient_norms(residual, blocks(residual))
+    norms = gradient_norms(residual, blocks(residual))
     ones = np.eye(4, dtype="float32")
     forward = opened(blocks(residual))
     paths = [norms(*batch(), gates(forward, np.stack([1 - one, one], -1)))[0] for one in ones]
