@@ -16,6 +16,8 @@ from statistics import median
 from tempfile import TemporaryFile
 from typing import Any
 
+from keras_resnet.machine import cores, processor
+
 LIBRARIES = ("keras-resnet-zoo", "keras", "tensorflow", "torch", "torchvision", "onnxruntime", "jax", "numpy")
 SETTINGS = ("TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
 MEGABYTES = {"peak MB": "peak_mb", "of it above the start": "own_mb"}
@@ -162,11 +164,8 @@ def table(benchmark: Benchmark, found: Mapping[str, list[Measures]], facts: Mapp
     return "\n".join(lines)
 
 
-def machine() -> dict[str, str | int | None]:
-    models = [
-        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
-    ]
-    return {"processor": models[0], "cores": len(os.sched_getaffinity(0)), "python": platform.python_version()}
+def machine() -> dict[str, str | int]:
+    return {"processor": processor(), "cores": cores(), "python": platform.python_version()}
 
 
 def versions() -> dict[str, str]:

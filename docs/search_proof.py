@@ -18,7 +18,7 @@ import click
 import keras
 
 from keras_resnet import NETWORKS, RECIPES, ResNetConfig, complexity, evaluate, load_data, resnet, search, train
-from keras_resnet.cli import Amount
+from keras_resnet.cli.options import Amount
 from keras_resnet.data.sources import held_out
 from keras_resnet.files import write_json
 from keras_resnet.tuning.spaces import SPACES

@@ -5,11 +5,14 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from keras_resnet.checks import expect
+from keras_resnet.checks import expect, one_of
+
+FIGURES = one_of(".png", ".pdf", ".svg")
 
 
 @contextmanager
@@ -81,3 +84,26 @@ def restored(parent: Path) -> None:
 def versions_in(folder: Path) -> list[int]:
     """Names of subfolders that are numbers, ascending."""
     return sorted(int(path.name) for path in folder.glob("*") if path.name.isdecimal() and path.is_dir())
+
+
+def is_path(name: str) -> bool:
+    """Whether data of that name can only be a folder, such as "./photos" or "~/photos"."""
+    return name.startswith((os.sep, ".", "~"))
+
+
+def expect_data_folder(name: str | Path) -> None:
+    """Refuses the path of a folder that does not exist. A name that is no path may be that of a dataset."""
+    exists = not is_path(str(name)) or Path(name).expanduser().is_dir()
+    expect(exists, "data", "a folder that exists, or a name of a TFDS set", str(name))
+
+
+def expect_model_file(path: str | Path) -> None:
+    expect(str(path).endswith(".keras") and Path(path).is_file(), "path", "a `.keras` file", str(path))
+
+
+def expect_new_figure(path: Path, argument: str = "output") -> None:
+    """Raises a ValueError where no figure can be written to the path."""
+    expect(find_spec("matplotlib"), argument, "matplotlib, as in keras-resnet-zoo[plots]", str(path))
+    expect(FIGURES.holds(path.suffix), argument, f"a path that ends in {FIGURES.expected}", str(path))
+    expect(path.parent.is_dir(), argument, "a path in a folder that exists", str(path))
+    expect(not path.exists(), argument, "a path where nothing exists yet", str(path))

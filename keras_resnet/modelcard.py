@@ -1,8 +1,6 @@
 """What is known of a network, inside its file and beside its exports: its row, what it reads, and how it was made."""
 
 import json
-import platform
-import sys
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -12,6 +10,7 @@ from typing import Any
 
 from keras_resnet.checks import COUNT, Rule, expect, expect_rules, invalid, is_list_of, is_number, one_of
 from keras_resnet.files import completed, versions_in
+from keras_resnet.machine import versions
 
 ARCHIVED = "keras_resnet.json"  # the card's name in a `.keras` archive
 BESIDE = "card.json"  # and in a folder
@@ -104,13 +103,6 @@ PREPROCESSINGS: dict[str, tuple[Preprocessing, float]] = {  # and the share that
     "unit": (Preprocessing((0.0, 0.0, 0.0), (255.0, 255.0, 255.0)), 1.0),  # 0 to 1
     "none": (Preprocessing((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)), 1.0),  # 0 to 255
 }
-
-
-def versions() -> dict[str, str]:
-    """Of what has been imported, whatever the distributions are called that brought it."""
-    libraries = ("keras_resnet", "keras", "tensorflow", "jax", "numpy")
-    loaded = {name: module for name in libraries if (module := sys.modules.get(name))}
-    return {"python": platform.python_version(), **{name: module.__version__ for name, module in loaded.items()}}
 
 
 @dataclass(frozen=True, kw_only=True)

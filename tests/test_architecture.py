@@ -1,9 +1,12 @@
 """The house as its plan says: who imports whom, what importing costs, which names are public, how large the core is."""
 
 import ast
+import builtins
 import inspect
+import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import keras
@@ -16,8 +19,8 @@ from keras_resnet.networks import blocks, config
 ROOT = Path(keras_resnet.__file__).parent
 
 FLOORS = [  # from the ground up: a room imports rooms of the floors below it, and no others
-    {"checks", "_version", "kernels"},
-    {"files"},
+    {"checks", "machine"},
+    {"files", "kernels"},
     {"modelcard"},
     {"graph"},
     {"predict", "weights", "data"},
@@ -62,7 +65,7 @@ def test_no_arrow_points_up(floor):
 
 
 @pytest.mark.parametrize(
-    "room", ["networks/config", "networks/families", "weights/sources", "checks", "_version", "files", "modelcard"]
+    "room", ["networks/config", "networks/families", "weights/sources", "checks", "files", "modelcard"]
 )
 def test_arithmetic_needs_the_standard_library_alone(room):
     names = {node.names[0].name if isinstance(node, ast.Import) else node.module
@@ -76,12 +79,22 @@ def loaded_by(statement):
     return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
 
 
-def test_importing_costs_no_more_than_importing_keras():
-    more = loaded_by("import keras_resnet") - loaded_by("import keras")
-    ours = {"keras_resnet", "lazy_loader"}
-    foreign = {name for name in more if name.split(".")[0] not in sys.stdlib_module_names | ours}
+def test_importing_the_package_imports_lazy_loader_alone():
+    more = loaded_by("import keras_resnet") - loaded_by("pass")
+    foreign = {name for name in more if name.split(".")[0] not in sys.stdlib_module_names}
+    assert foreign == {"keras_resnet", "lazy_loader"}
+
+
+def test_building_a_network_loads_neither_data_nor_training():
+    more = loaded_by("import keras_resnet; keras_resnet.build") - loaded_by("import keras")
+    foreign = {
+        name for name in more if name.split(".")[0] not in sys.stdlib_module_names | {"keras_resnet", "lazy_loader"}
+    }
     assert not foreign
     assert not {name for name in more if name.startswith(("keras_resnet.data", "keras_resnet.training"))}
+
+
+ROOMS = {"analysis", "applications", "data", "training", "weights"}  # that users import from
 
 
 def test_public_names():
@@ -91,15 +104,67 @@ def test_public_names():
               "features", "fold_batch_norm", "fractalnet", "freeze", "load_data", "load_model", "load_weights",
               "names", "portable", "preprocessing", "rematerialize", "resnet", "search", "strategy",
               "train"}  # fmt: skip
-    assert set(keras_resnet.__all__) == others | set(applications.__all__)
-    assert all(hasattr(keras_resnet, name) for name in keras_resnet.__all__)
+    assert set(keras_resnet.__all__) == others | ROOMS | set(applications.__all__)
+    assert dir(keras_resnet) == sorted(keras_resnet.__all__)
 
 
-@pytest.mark.parametrize("room", keras_resnet.ROOMS_LATER)
-def test_rooms_that_load_on_first_use_leave_the_standard_librarys_modules_alone(room):
-    assert getattr(keras_resnet, room).__name__ == f"keras_resnet.{room}"
-    assert room not in keras_resnet.__all__
-    assert inspect.__name__ == "inspect"
+@pytest.mark.parametrize("name", keras_resnet.__all__)
+def test_every_public_name_is_there_whatever_was_imported_before(name):
+    """Importing a module puts it under its name into the package."""
+    for path in ROOT.glob("*.py"):
+        if path.stem not in ("__init__", "__main__"):
+            import_module(f"keras_resnet.{path.stem}")
+    assert inspect.ismodule(getattr(keras_resnet, name)) == (name in ROOMS)
+
+
+def test_no_room_has_the_name_of_a_public_function():
+    rooms = {path.stem for path in ROOT.iterdir()}
+    assert rooms & set(keras_resnet.__all__) == ROOMS
+
+
+def test_importing_everything_hides_no_module_of_the_standard_library():
+    assert not set(keras_resnet.__all__) & (sys.stdlib_module_names | set(dir(builtins)))
+    names = {}
+    exec("from keras_resnet import *", names)
+    assert names["train"] is keras_resnet.train
+
+
+def test_rooms_are_modules_and_attributes():
+    code = "import keras_resnet; " + "; ".join(
+        f"assert keras_resnet.{room}.__all__; from keras_resnet.{room} import *" for room in sorted(ROOMS)
+    )
+    assert {f"keras_resnet.{room}" for room in ROOMS} <= loaded_by(code)
+
+
+def test_a_type_checker_sees_the_real_types_in_a_users_script(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, "-m", "mypy", "--ignore-missing-imports", "script.py"]
+    paths = {"MYPYPATH": str(ROOT.parent), "PATH": os.environ["PATH"]}
+    process = subprocess.run(command, cwd=tmp_path, env=paths, capture_output=True, text=True)
+    said = [line.split(": ", 2)[-1] for line in process.stdout.splitlines()[:-1]]
+    assert said == [
+        'Revealed type is "keras_resnet.data.sources.Source"',
+        'Revealed type is "int"',
+        'Revealed type is "keras_resnet.applications.Application"',
+        'Argument 1 to "names" has incompatible type "int"; expected "str"  [arg-type]',
+        'Module has no attribute "trian"; maybe "train"?  [attr-defined]',
+    ]
+
+
+SCRIPT = """
+import keras_resnet
+from keras_resnet.applications import ResNet18
+
+reveal_type(keras_resnet.load_data("digits"))
+reveal_type(keras_resnet.RECIPES["fast"].epochs)
+reveal_type(ResNet18)
+keras_resnet.names(3)
+keras_resnet.trian
+"""
+
+
+def test_the_version_is_a_literal_that_the_build_reads_without_importing_anything():
+    assert f'__version__ = "{keras_resnet.__version__}"' in (ROOT / "__init__.py").read_text()
 
 
 def test_there_is_a_function_for_every_network():

@@ -245,7 +245,7 @@ def test_predict_refuses_what_is_no_model(image, tmp_path):
 
 def test_predict_shows_numbers_where_names_cannot_be_had(image, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "keras_resnet.cli.decode_predictions", lambda *args: (_ for _ in ()).throw(ConnectionError("off"))
+        "keras_resnet.predict.decode_predictions", lambda *args: (_ for _ in ()).throw(ConnectionError("off"))
     )
     network(preprocessing=Preprocessing((0,) * 3, (255,) * 3).sized(24, 32)).save(tmp_path / "net.keras")
     result = invoke("predict", tmp_path / "net.keras", image)

@@ -1,7 +1,6 @@
 """Figures of the studies' results (extra `[plots]`): functions from results to matplotlib's `Figure`."""
 
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_resnet.analysis.drawing import Box
-from keras_resnet.checks import expect, one_of
-from keras_resnet.files import completed
+from keras_resnet.files import completed, expect_new_figure
 
 if TYPE_CHECKING:  # these need TensorFlow and matplotlib
     from matplotlib.figure import Figure
@@ -21,7 +19,6 @@ if TYPE_CHECKING:  # these need TensorFlow and matplotlib
     from keras_resnet.analysis.paths import Paths
     from keras_resnet.analysis.responses import Responses
 
-SUFFIXES = one_of(".png", ".pdf", ".svg")
 MAPS = 64  # channels shown of a stage
 PAGE = 10.5  # inches of height, as A4 has between its margins
 
@@ -31,14 +28,6 @@ def figure(width: float, height: float) -> "Figure":
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
-
-
-def expect_new_figure(path: Path, argument: str = "output") -> None:
-    """Raises a ValueError where no figure can be written to the path."""
-    expect(find_spec("matplotlib"), argument, "matplotlib, as in keras-resnet-zoo[plots]", str(path))
-    expect(SUFFIXES.holds(path.suffix), argument, f"a path that ends in {SUFFIXES.expected}", str(path))
-    expect(path.parent.is_dir(), argument, "a path in a folder that exists", str(path))
-    expect(not path.exists(), argument, "a path where nothing exists yet", str(path))
 
 
 def save(drawn: "Figure", path: Path) -> None:

@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras_resnet.checks import expect
 from keras_resnet.data.encoded import encoded_source
 from keras_resnet.data.sources import Source
+from keras_resnet.files import expect_data_folder
 
 SPLITS = {  # names of the subfolders, in any case
     "train": ("train", "training"),
@@ -49,7 +50,7 @@ def folder_source(path: Path, on_error: str) -> Source:
         ArgumentError: Where the folder is none, or not laid out so, or the splits have different classes.
     """
     path = path.expanduser().absolute()
-    expect(path.is_dir(), "data", "a folder that exists, or a name of a TFDS set", str(path))
+    expect_data_folder(path)
     folders = split_folders(path)
     class_names = subfolders(folders["train"])
     expect(len(class_names) > 1, "data", "a folder with a subfolder for each class", str(folders["train"]))

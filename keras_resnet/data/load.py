@@ -13,6 +13,7 @@ from keras_resnet.checks import Rule, expect, expect_known, expect_rule, is_inte
 from keras_resnet.data.encoded import Encoded, look, unreadable
 from keras_resnet.data.folder import folder_source
 from keras_resnet.data.sources import Arrays, Source, arranged, digits, held_out
+from keras_resnet.files import is_path
 
 VALIDATION = Rule(
     lambda value: value is None or (is_number(value) and (0 < value < 1 or (is_integer(value) and value > 0))),
@@ -65,7 +66,7 @@ def source_of(data: Any, data_dir: str | Path | None, on_error: str) -> Source:
 def named(data: str | os.PathLike, data_dir: str | Path | None, on_error: str) -> Source:
     if data == "digits":
         return digits()
-    if isinstance(data, os.PathLike) or data.startswith((os.sep, ".", "~")) or (os.sep in data and Path(data).is_dir()):
+    if isinstance(data, os.PathLike) or is_path(data) or (os.sep in data and Path(data).is_dir()):
         return folder_source(Path(data), on_error)
     from keras_resnet.data import tfds_source  # takes seconds to import
 

@@ -13,7 +13,8 @@ import keras_tuner
 
 from keras_resnet.checks import COUNT, POSITIVE, Rule, expect, expect_known, expect_rule, is_integer, one_of
 from keras_resnet.data import load_data
-from keras_resnet.experiment import Run, build, network_changes, recipe_for
+from keras_resnet.experiment import Resolved, Run
+from keras_resnet.experiment.resolved import network_changes, recipe_for
 from keras_resnet.networks import zoo
 from keras_resnet.training import RECIPES, Recipe, check_fit, distribute, recipe_of, train
 from keras_resnet.training.recipes import optional
@@ -112,7 +113,7 @@ class HyperResNet(keras_tuner.HyperModel):
     def around(self, space: Callable[..., Drawn], recipe: Any, changes: Mapping[str, Any]) -> Callable[[Any], Drawn]:
         """The ready space, from the base network under the recipe's own changes of it."""
         base_recipe = recipe_for(replace(self.base, recipe=recipe, changes=changes), self.source)
-        config, recipe = settled(zoo.row(self.base.network), base_recipe)
+        config, recipe = settled(self.base.row, base_recipe)
         return partial(space, config=config, recipe=recipe)
 
     def draw(self, hp: keras_tuner.HyperParameters) -> Drawn:
@@ -122,24 +123,26 @@ class HyperResNet(keras_tuner.HyperModel):
         expect(is_pair, "space", "a function that returns a row of a network and a recipe", drawn)
         return settled(drawn[0], recipe_of(drawn[1]), [known.name for known in hp.space])
 
-    def run(self, config: zoo.Config, recipe: Recipe, epochs: int | None = None) -> Run:
-        """The command `keras-resnet train` that such a trial is, of the recipe's epochs or of so many."""
+    def trial(self, config: zoo.Config, recipe: Recipe, epochs: int | None = None) -> Resolved:
+        """A trial of these rows, of the recipe's epochs or of so many; its run is a command `keras-resnet train`."""
+        recipe = replace(recipe, epochs=epochs or recipe.epochs)
         network, changed = nearest(zoo.NETWORKS, config, self.base.network)
-        name, changes = nearest(RECIPES, replace(recipe, epochs=epochs or recipe.epochs))
-        return replace(self.base, network=network, config=changed, recipe=name, changes=changes)
+        name, changes = nearest(RECIPES, recipe)
+        run = replace(self.base, network=network, config=changed, recipe=name, changes=changes)
+        return Resolved(run, self.source, recipe, config)
 
-    def network(self, run: Run) -> keras.Model:
+    def network(self, trial: Resolved) -> keras.Model:
         gc.collect()  # the last trial's: models are cycles, and their memory is not Python's to see
-        return build(run, recipe_for(run, self.source), self.source, self.devices)
+        return trial.build(self.devices)
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """The untrained network, that ends in logits."""
-        return self.network(self.run(*self.draw(hp)))
+        return self.network(self.trial(*self.draw(hp)))
 
     def check(self) -> None:
         """Raises now what would fail in every trial."""
-        run = self.run(*self.draw(keras_tuner.HyperParameters()))
-        check_fit(self.network(run), self.source, recipe_for(run, self.source))
+        trial = self.trial(*self.draw(keras_tuner.HyperParameters()))
+        check_fit(self.network(trial), self.source, trial.recipe)
 
     def costs(self, model: keras.Model) -> dict[str, float]:
         return costs_of(model, self.budget)
@@ -159,13 +162,13 @@ class HyperResNet(keras_tuner.HyperModel):
         expect_honoured(hp, epochs, initial_epoch, [*map(type, data), *others])
         if initial_epoch:  # keras-tuner's Hyperband has loaded the weights of the rung before
             model.set_weights(self.build(hp).get_weights())
-        run = self.run(*self.draw(hp), hp.values.get(EPOCHS, epochs))
-        return self.scored(model, run, callbacks=callbacks, verbose=verbose)
+        trial = self.trial(*self.draw(hp), hp.values.get(EPOCHS, epochs))
+        return self.scored(model, trial, callbacks=callbacks, verbose=verbose)
 
     def scored(
         self,
         model: keras.Model,
-        run: Run,
+        trial: Resolved,
         folder: Path | None = None,
         *,
         costs: Mapping[str, float] | None = None,
@@ -176,7 +179,7 @@ class HyperResNet(keras_tuner.HyperModel):
 
         Args:
             model: Untrained.
-            run: What it is trained by.
+            trial: What it is trained by.
             folder: Where the training resumes from; None keeps nothing.
             costs: Where they are known already.
             note: Told the costs before anything comes of them.
@@ -192,22 +195,21 @@ class HyperResNet(keras_tuner.HyperModel):
         note(costs)
         if over := excess(costs, self.budget):
             raise Infeasible(over)
-        return self.trained(model, run, folder, **fitting)
+        return self.trained(model, trial, folder, **fitting)
 
     def trained(
         self,
         model: keras.Model,
-        run: Run,
+        trial: Resolved,
         folder: Path | None,
         callbacks: Collection[keras.callbacks.Callback] = (),
         verbose: Any = 0,
     ) -> dict[str, float]:
         """By `keras_resnet.train`; the scores are those of the weights that it delivers."""
-        recipe, resume = recipe_for(run, self.source), folder is not None
-        patience = self.patience or max(1, recipe.epochs // 2)
+        patience, resume = self.patience or max(1, trial.recipe.epochs // 2), folder is not None
         callbacks = [keras.callbacks.EarlyStopping("val_loss", patience=patience), *callbacks]
-        fitting = {"seed": run.seed, "resume": resume, "callbacks": callbacks, "verbose": verbose}
-        history = train(model, self.source, recipe, folder, **fitting)
+        fitting = {"seed": trial.run.seed, "resume": resume, "callbacks": callbacks, "verbose": verbose}
+        history = train(model, self.source, trial.recipe, folder, **fitting)
         best = min(history, key=lambda epoch: epoch["val_loss"])
         seconds = sum(epoch["seconds"] for epoch in history)
         return {SCORE: best[SCORE], "val_loss": best["val_loss"], "epochs": len(history), "seconds": seconds}

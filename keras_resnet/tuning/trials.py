@@ -67,16 +67,16 @@ class Trials(BaseTuner):
     def train(self, hp: Any, folder: Path) -> None:
         """Into the record, which is written before the training starts: what is known then is not measured again."""
         config, recipe = self.ours.draw(hp)
-        run = self.ours.run(config, recipe, hp.values.get(EPOCHS))
-        self.record.update(plain({"config": asdict(config), "recipe": asdict(recipe), "run": asdict(run)}))
-        self.record.update(command=run.command)
+        trial = self.ours.trial(config, recipe, hp.values.get(EPOCHS))
+        self.record.update(plain({"config": asdict(config), "recipe": asdict(recipe), "run": asdict(trial.run)}))
+        self.record.update(command=trial.run.command)
 
         def note(costs: Mapping[str, float]) -> None:
             self.record.update(costs)
             write_json(folder / RECORD, self.record)
 
-        model, known = self.ours.network(run), self.known_costs(folder.parent)
-        scores = self.ours.scored(model, run, folder / "run", costs=known, note=note)
+        model, known = self.ours.network(trial), self.known_costs(folder.parent)
+        scores = self.ours.scored(model, trial, folder / "run", costs=known, note=note)
         self.record.update(status="COMPLETED", score=scores[SCORE], epochs=scores["epochs"], seconds=scores["seconds"])
 
     def known_costs(self, folder: Path) -> dict[str, float] | None:

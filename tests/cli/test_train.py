@@ -148,7 +148,7 @@ class TestTheCommandLine:
 
     @pytest.mark.parametrize(("field", "keys"), list(EVERY_KEY.items()))
     def test_takes_every_key_of_a_field(self, field, keys):
-        (option,) = (option for option in main.commands["summary"].params if option.name == field)
+        (option,) = (option for option in main.get_command(None, "summary").params if option.name == field)
         assert {key for key in keys if option.type.convert(key, option, None) == key} == set(keys)
 
     @pytest.mark.parametrize("arguments", [(), ("list",), ("summary",), ("train",)])
@@ -237,11 +237,13 @@ class TestTheRunFolder:
             on_error="skip",
             changes={"epochs": 2, "augment": {"flip": 0.5}},
         ),
-        Run(network="resnet50", data="my photographs", weights="a b.pth", freeze="stage3", size=96, validation=0.1),
+        Run(network="resnet50", data="my photographs", weights="a b.keras", freeze="stage3", size=96, validation=0.1),
         Run(network="resnet20", data="digits", config={"zero_init": True, "shortcut": "B", "stages": [[16], [32]]}),
     ],
 )
-def test_the_command_of_a_run_is_that_run(run, monkeypatch):
+def test_the_command_of_a_run_is_that_run(run, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a b.keras").touch()
     found = []
     monkeypatch.setattr("keras_resnet.experiment.experiment", lambda run, output, resume: found.append(run))
     assert CliRunner().invoke(main, shlex.split(run.command)[1:]).exit_code == 0

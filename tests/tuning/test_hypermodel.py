@@ -9,7 +9,7 @@ import pytest
 import keras_resnet
 from helpers.searches import RECIPE, search, tiny, widths
 from keras_resnet import NETWORKS, ResNetConfig, complexity
-from keras_resnet.experiment import recipe_for
+from keras_resnet.experiment.resolved import recipe_for
 from keras_resnet.tuning import hypermodel, outcome
 from keras_resnet.tuning.budget import Infeasible
 from keras_resnet.tuning.hypermodel import HyperResNet
@@ -25,7 +25,7 @@ class TestRows:
         space = HyperResNet("optimizer", "digits", network="wide_resnet16_4", recipe="wrn_dropout")
         config, recipe = space.draw(keras_tuner.HyperParameters())
         assert (config.dropout, recipe.network) == (0.3, {})
-        run = space.run(config, recipe)
+        run = space.trial(config, recipe).run
         assert (run.network, run.config) == ("wide_resnet16_4", {"dropout": 0.3})
         assert recipe_for(run, space.source) == recipe
 
@@ -42,7 +42,7 @@ class TestRows:
         space = HyperResNet(lambda hp: (NETWORKS[row], recipe), "digits")
         config, drawn = space.draw(keras_tuner.HyperParameters())
         assert (config, drawn.network) == (replace(NETWORKS[row], **{field: value}), {})
-        run = space.run(config, drawn)
+        run = space.trial(config, drawn).run
         assert (run.network, run.config) == (row, {field: value})
 
     def test_the_network_that_is_built_has_the_row(self):
@@ -131,7 +131,7 @@ class TestTrials:
 
         monkeypatch.setattr(hypermodel, "train", train)
         space = HyperResNet(lambda hp: (tiny(hp)[0], RECIPE), few, patience=patience)
-        scores = space.trained(None, space.run(*space.draw(keras_tuner.HyperParameters())), None)
+        scores = space.trained(None, space.trial(*space.draw(keras_tuner.HyperParameters())), None)
         assert scores == {"val_accuracy": 0.5, "val_loss": 1, "epochs": 3, "seconds": 3.0}
 
     def test_over_the_budget_are_noted_and_not_trained(self, few):
@@ -147,7 +147,7 @@ class TestTrialsOfKerasTunersOwnTuners:
         tuner, trained = own
         tuner(keras_tuner.RandomSearch, max_trials=1).search(epochs=2, verbose=0)
         tuner(keras_tuner.Hyperband, max_epochs=3).search(verbose=0)
-        assert [run.changes["epochs"] for run, _ in trained] == [2, 1, 1, 1, 3, 3, 3]
+        assert [trial.recipe.epochs for trial, _ in trained] == [2, 1, 1, 1, 3, 3, 3]
         assert {start for _, start in trained} == {0}
 
     def test_over_the_budget_are_failures_that_are_not_tried_again(self, own, monkeypatch):

@@ -1,0 +1,79 @@
+"""Commands about networks: list, summary and convert."""
+
+from pathlib import Path
+
+import click
+
+from keras_resnet.checks import expect
+from keras_resnet.cli.options import Command, ZooCommand, classes, size
+from keras_resnet.cli.start import start_keras
+from keras_resnet.files import completed
+from keras_resnet.modelcard import card
+from keras_resnet.networks import zoo
+from keras_resnet.weights.sources import blocks_of, expect_source
+
+
+@click.command("list", cls=Command)
+@click.argument("pattern", default="*")
+@click.option("--count", is_flag=True, help="Build each network and count its parameters and multiply-adds.")
+def list_networks(pattern, count):
+    """List the networks whose names match PATTERN, such as 'resnext*'."""
+    names = zoo.names(pattern)
+    if not names:
+        raise click.UsageError(f"No network matches {pattern!r}. `keras-resnet list` shows all.")
+    if count:
+        start_keras()
+    width = max(map(len, names))
+    for name in names:
+        image = "x".join(map(str, zoo.NETWORKS[name].input_shape))
+        cost = f"  {counted(name)}" if count else ""
+        click.echo(f"{name:{width}}  {image:>9}{cost}  {zoo.paper(name)}")
+
+
+def counted(name: str) -> str:
+    from keras_resnet.graph.complexity import complexity
+
+    costs = complexity(zoo.build(name))
+    return f"{costs.trainable_params:>11,} params  {costs.macs:>14,} MACs"
+
+
+@click.command(cls=ZooCommand)
+@click.argument("name")
+@size
+@classes
+def summary(name, size, classes, config_changes):
+    """Show the layers, parameters and multiply-adds of network NAME, with any field of its row changed."""
+    zoo.row(name, **config_changes)
+    start_keras()
+    from keras_resnet.graph.complexity import complexity
+
+    click.echo(complexity(zoo.build(name, classes=classes, input_shape=square(size), **config_changes)))
+
+
+def square(size: int | None) -> tuple[int, int, int] | None:
+    return None if size is None else (size, size, 3)
+
+
+@click.command(cls=ZooCommand)
+@click.argument("source")
+@click.argument("name")
+@click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
+@classes
+@size
+def convert(source, name, out, classes, size, config_changes):
+    """Load SOURCE, another project's weights, into network NAME, and save it as OUT, a .keras file.
+
+    SOURCE is imagenet, hf://owner/repo, or a file of torch, safetensors, Caffe or Keras. Fields of the network's row
+    that the weights imply are set for you.
+    """
+    expect(out.suffix == ".keras" and out.parent.is_dir(), "out", "a path in a folder, that ends in .keras", str(out))
+    expect_source(source, blocks_of(zoo.row(name, **config_changes).stages))
+    start_keras()
+    from keras_resnet.graph.remake import portable
+
+    with completed(out) as path:
+        model = zoo.build(name, weights=source, classes=classes, input_shape=square(size), **config_changes)
+        portable(model).save(path)
+    weights, preprocessing = card(model).weights, card(model).preprocessing
+    click.echo(f"{out}: {name}, {model.count_params():,} parameters, weights of {weights}")
+    click.echo(f"Preprocessing: {preprocessing or 'unknown'}")

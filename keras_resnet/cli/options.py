@@ -1,0 +1,234 @@
+"""What the commands share: types of options, the options that several have, and how errors are shown."""
+
+import json
+from ast import literal_eval
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import fields
+from functools import reduce
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import click
+
+from keras_resnet.checks import ArgumentError
+from keras_resnet.files import expect_data_folder, expect_model_file, expect_new_figure
+from keras_resnet.modelcard import PREPROCESSINGS, card
+from keras_resnet.networks import zoo
+
+SUFFIXES = {"k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
+DATA = "digits (built in), a TFDS dataset such as cifar10, or a folder of images with a subfolder for each class."
+
+
+class Command(click.Command):
+    """A command that shows the package's errors as its own."""
+
+    def parse_args(self, ctx, args):
+        with shown_by_click(ctx):
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx):
+        with shown_by_click(ctx):
+            return super().invoke(ctx)
+
+
+@contextmanager
+def shown_by_click(ctx: click.Context) -> Iterator[None]:
+    try:
+        yield
+    except ArgumentError as error:
+        raise click.UsageError(str(error), ctx) from error
+    except (ArithmeticError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+# Any field of a network's row
+
+
+class ZooCommand(Command):
+    """A command with an option for every field of a row; those that are given become `config_changes`."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.params += config_options()
+
+    def invoke(self, ctx):
+        given = {param.name: ctx.params.pop(param.name) for param in self.params if isinstance(param, ConfigOption)}
+        ctx.params["config_changes"] = {name: value for name, value in given.items() if value is not None}
+        return super().invoke(ctx)
+
+
+class ConfigOption(click.Option):
+    """An option that changes one field of a network's row."""
+
+
+def config_options() -> list[ConfigOption]:
+    """One for every field of any family's row. Where families share a field, it takes the values of all."""
+    annotations: dict[str, dict[str, Any]] = {}
+    for family in zoo.BUILDERS:
+        for field in fields(family):
+            annotations.setdefault(field.name, {})[family.__name__] = field.type
+    del annotations["image_size"]  # the published size, not that of a run
+    return [config_option(name, families) for name, families in annotations.items()]
+
+
+def config_option(name: str, families: dict[str, Any]) -> ConfigOption:
+    flag, text = f"--{name.replace('_', '-')}", f"Field of {', '.join(families)}."
+    kinds = list(families.values())
+    if kinds[0] is bool:
+        return ConfigOption([f"{flag}/--no-{flag[2:]}"], default=None, help=text)
+    return ConfigOption([flag], type=option_type(kinds), default=None, help=text)
+
+
+def option_type(annotations: list[Any]) -> Any:
+    if get_origin(annotations[0]) is Literal:
+        return click.Choice(list(dict.fromkeys(key for literal in annotations for key in get_args(literal))))
+    return JsonList() if get_origin(annotations[0]) is tuple else annotations[0]
+
+
+# Types
+
+
+class JsonList(click.ParamType):
+    name = "JSON"
+
+    def convert(self, value, param, ctx):
+        try:
+            parsed = json.loads(value)
+        except json.JSONDecodeError:
+            parsed = None
+        if not isinstance(parsed, list):
+            self.fail(f"{value!r} is not a list such as [[16, 16], [32, 32]]", param, ctx)
+        return parsed
+
+
+class Number(click.ParamType):
+    """An integer where it is one, else a float."""
+
+    name = "NUMBER"
+
+    def convert(self, value, param, ctx):
+        try:
+            number = float(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a number", param, ctx)
+        return int(number) if number.is_integer() else number
+
+
+class Amount(click.ParamType):
+    """An integer, also with k, M or G behind it."""
+
+    name = "NUMBER[k|M|G]"
+
+    def convert(self, value, param, ctx):
+        text = str(value)
+        digits, factor = (text[:-1], SUFFIXES[text[-1]]) if text[-1:] in SUFFIXES else (text, 1)
+        try:
+            return round(float(digits) * factor)
+        except (OverflowError, ValueError):
+            self.fail(f"{value!r} is not a number such as 500k or 5M", param, ctx)
+
+
+def settings(given: Iterable[str]) -> dict[str, Any]:
+    """KEY=VALUE ... as a dict; the values are JSON, Python literals or else strings."""
+    values: dict[str, Any] = {}
+    for setting in given:
+        key, equals, text = setting.partition("=")
+        if not (key and equals):
+            raise click.BadParameter(f"{setting!r} is not KEY=VALUE")
+        if key in values:
+            raise click.BadParameter(f"{key} is given twice")
+        values[key] = value_of(text)
+    return values
+
+
+def value_of(text: str) -> Any:
+    for parse in (json.loads, literal_eval):
+        with suppress(ValueError, SyntaxError):
+            return parse(text)
+    return text
+
+
+# Options that several commands have
+
+
+def checked(check: Callable[[Any], object]) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    """A callback that refuses a value, or one of several, before Keras is imported."""
+
+    def callback(ctx, param, value):
+        for one in value if isinstance(value, tuple) else (value,):
+            if one is not None:
+                check(one)
+        return value
+
+    return callback
+
+
+def together(*options: Callable) -> Callable:
+    """Several options as one decorator, in their order."""
+    return lambda function: reduce(lambda decorated, option: option(decorated), reversed(options), function)
+
+
+def data_option(text: str = DATA, **settings: Any) -> Callable:
+    """`--data`, and where TFDS keeps its datasets."""
+    data = click.option("--data", help=text, callback=checked(expect_data_folder), **settings)
+    return together(data, data_dir)
+
+
+def file_option(name: str, text: str, **settings: Any) -> Callable:
+    return click.option(name, type=FILE, help=text, **settings)
+
+
+def figure_option(name: str, text: str, **settings: Any) -> Callable:
+    """A figure to write: where one cannot be written, an error says so at once."""
+    new = checked(lambda path: expect_new_figure(path, name.removeprefix("--")))
+    return click.option(name, type=click.Path(dir_okay=False, path_type=Path), help=text, callback=new, **settings)
+
+
+def expect_model(path: Path) -> None:
+    """Refuses a file that is no model, or whose card cannot be read."""
+    expect_model_file(path)
+    card(path)
+
+
+def model_argument(name: str, **settings: Any) -> Callable:
+    """One `.keras` file, or several."""
+    return click.argument(name, type=FILE, callback=checked(expect_model), **settings)
+
+
+def validation_option(text: str) -> Callable:
+    return click.option("--validation", type=Number(), help=f"Share or number of training images to hold out {text}.")
+
+
+def strategy_option(*names: str) -> Callable:
+    text = "How devices and machines share a batch."
+    return click.option("--strategy", type=click.Choice(names), default="auto", show_default=True, help=text)
+
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+data_dir = click.option("--data-dir", help="Where TFDS keeps its datasets.")
+on_error = click.option(
+    "--on-error",
+    type=click.Choice(["raise", "skip"]),
+    default="raise",
+    show_default=True,
+    help="Images that cannot be decoded: name them in an error, or leave them out.",
+)
+split = click.option("--split", type=click.Choice(["test", "validation", "train"]), default="test", show_default=True)
+preprocessing = click.option(
+    "--preprocessing",
+    type=click.Choice(list(PREPROCESSINGS)),
+    help="How the model reads images, if its card does not say.",
+)
+classes = click.option("--classes", type=int, help="Number of classes; by default the published one.")
+size = click.option("--size", type=int, help="Height and width of the images in pixels.")
+seed = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+recipe = together(
+    click.option("--recipe", help="One of keras_resnet.RECIPES, such as fast; the default depends on the data."),
+    click.option(
+        "--set", "changes", multiple=True, metavar="KEY=VALUE ...", help="Change the recipe: epochs=20 lr=0.1"
+    ),
+    click.argument("more", nargs=-1, metavar=""),
+)

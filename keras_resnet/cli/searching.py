@@ -1,0 +1,76 @@
+"""The command search."""
+
+from pathlib import Path
+
+import click
+
+from keras_resnet.checks import expect_known
+from keras_resnet.cli.options import (
+    FOLDER,
+    Amount,
+    Command,
+    data_option,
+    on_error,
+    recipe,
+    seed,
+    settings,
+    strategy_option,
+    validation_option,
+)
+from keras_resnet.cli.start import start_tensorflow
+from keras_resnet.networks import zoo
+
+
+@click.command(cls=Command)
+@data_option(default="digits", show_default=True)
+@on_error
+@validation_option("to score the trials")
+@click.option(
+    "--space",
+    default="width_depth",
+    show_default=True,
+    help="width_depth, shortcut_order, cardinality, regularization or optimizer.",
+)
+@click.option("--network", help="The network that the space changes; resnet20 by default.")
+@click.option("--max-params", type=Amount(), help="Most parameters of a network.")
+@click.option("--max-macs", type=Amount(), help="Most multiply-adds for one image.")
+@click.option("--max-latency-ms", type=float, help="Most milliseconds for one image, on this machine.")
+@click.option("--trials", type=int, default=10, show_default=True, help="Networks to train.")
+@click.option(
+    "--tuner",
+    type=click.Choice(["random", "bayesian", "hyperband", "grid"]),
+    default="random",
+    show_default=True,
+    help="How the networks are chosen.",
+)
+@click.option(
+    "--patience",
+    type=int,
+    help="Epochs without a lower validation loss that end a trial; by default half of the recipe's epochs.",
+)
+@recipe
+@seed
+@strategy_option("auto", "none", "mirrored")
+@click.option("--output", type=FOLDER, help="The search's folder; by default searches/SPACE-DATA.")
+@click.option("--resume", is_flag=True, help="Resume the search in the folder, or start it.")
+@click.option(
+    "--retrain",
+    is_flag=True,
+    help="Train the best network again for all epochs, also on the images that the search held out.",
+)
+def search(data, space, network, more, changes, output, **given):
+    """Train networks of a space within budgets, and export the best.
+
+    Without arguments: ten widths and depths of ResNet-20 on the built-in digits, in minutes.
+    """
+    known, folder = settings((*changes, *more)), output or Path("searches", f"{space}-{Path(data).name}")
+    if network:
+        expect_known("network", zoo.NETWORKS, network)
+    start_tensorflow()
+    from keras_resnet.tuning.outcome import SearchError
+    from keras_resnet.tuning.search import search
+
+    try:
+        search(space, data, folder, network=network, changes=known, **given)
+    except SearchError as error:
+        raise click.ClickException(str(error)) from error

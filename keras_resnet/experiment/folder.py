@@ -1,0 +1,194 @@
+"""A run's folder: what is trained, measured, exported and said of it."""
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import asdict, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_resnet.analysis.plots import plot_confusion, plot_history
+from keras_resnet.checks import expect
+from keras_resnet.data import Source, raw_images
+from keras_resnet.experiment.resolved import Resolved
+from keras_resnet.experiment.run import Run
+from keras_resnet.files import completed, new_folder, replaced, write_json
+from keras_resnet.graph.complexity import complexity
+from keras_resnet.graph.remake import portable
+from keras_resnet.graph.stages import freeze
+from keras_resnet.machine import hardware, versions
+from keras_resnet.modelcard import Card, Preprocessing, attach
+from keras_resnet.networks.loading import load_model
+from keras_resnet.serving.export import export, run_elsewhere
+from keras_resnet.training import Evaluation, check_fit, distribute, evaluate, rows, train
+
+SHOWN = 10  # images, and class names
+Say = Callable[[str], None]
+
+
+def experiment(
+    run: Run, output: Path, *, resume: bool = False, say: Say = print, data: Source | None = None
+) -> Card | None:
+    """Trains into a new folder `NETWORK-DATA` under `output`; an earlier run's is never touched.
+
+    The folder holds `run.json` (what was asked for, the data's facts, versions), `history.csv`, `curves.png`,
+    `checkpoint.npz` (the last epoch, from which it resumes), with a validation split `best.weights.h5`, TensorBoard's
+    events; and when the training has ended `model.keras`, `saved_model`, `card.json`, `card.md`, `evaluation.json`,
+    `confusion.png`. The two figures are left out where matplotlib is not installed.
+
+    Args:
+        run: What to train.
+        output: Where the run gets its folder.
+        resume: Resume the run in `output/NETWORK-DATA`; start it where it is not there.
+        say: Told what happens.
+        data: Where they are there already, and `run.data` only names them; before anything is held out.
+
+    Returns:
+        The card; None for a worker that is not the chief, and where the run had ended before.
+
+    Raises:
+        ValueError: Before anything is trained or written, for unknown names or values out of range.
+    """
+    strategy = distribute.strategy(run.strategy)
+    resolved = Resolved.of(run, data)
+    chief, several = distribute.is_chief(strategy), distribute.workers(strategy)[1] > 1
+    expect(resume or not several, "resume", "True with several workers, which share one folder", resume)
+    say = say if chief else silent
+    if strategy:
+        say(distribute.describe(strategy, resolved.recipe.batch_size))
+    model, phases = resolved.build(strategy), resolved.phases
+    check_fit(model, resolved.source, resolved.recipe)
+    freeze(model, run.freeze)  # says now whether there is such a part
+    name = f"{run.network}-{resolved.source.name}"
+    with nullcontext(resumed(output / name, run)) if resume else new_folder(output, name) as folder:
+        distribute.shared_folder(strategy, folder)
+        if (folder / "card.json").exists():
+            say(f"{folder} had ended before.")
+            return None
+        if chief and not (folder / "run.json").exists():
+            write_run(folder, resolved)
+        say(f"Training {resolved.title} ({class_names(resolved.source)}) into {folder}")
+        for phase in phases:
+            train(
+                freeze(model, phase.frozen),
+                resolved.source,
+                phase.recipe,
+                folder / phase.folder,
+                seed=run.seed,
+                resume=resume,
+            )
+        return finish(folder, model, resolved, say) if chief else None
+
+
+def silent(_: str) -> None:
+    """Says nothing."""
+
+
+def class_names(source: Source) -> str:
+    more = ", ..." if source.classes > SHOWN else ""
+    return f"{source.classes} classes, {', '.join(source.class_names[:SHOWN])}{more}"
+
+
+def resumed(folder: Path, run: Run) -> Path:
+    """The folder, made where it is not there, of that very run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / "run.json").exists():
+        run.expect_same(Run.read(folder), folder)
+    return folder
+
+
+def write_run(folder: Path, resolved: Resolved) -> None:
+    """`run.json`: enough to do it again, and to see whether the data are still the same."""
+    run, source = resolved.run, resolved.source
+    data = {
+        "name": source.name,
+        "about": source.about,
+        "shape": source.shape,
+        "classes": source.class_names,
+        **counts(source),
+    }
+    record = {
+        "command": run.command,
+        "run": asdict(run),
+        "recipe": asdict(resolved.recipe),
+        "data": data,
+        "versions": versions(),
+        "hardware": hardware(),
+    }
+    with completed(folder / "run.json") as path:
+        path.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def counts(source: Source) -> dict[str, int]:
+    """Images of every split."""
+    return {name: len(split) for name, split in source.splits.items()}
+
+
+def finish(folder: Path, model: keras.Model, resolved: Resolved, say: Say) -> Card:
+    """All that the folder holds besides what the training wrote, the card last: it says that the run has ended."""
+    seconds = sum(epoch["seconds"] for history in folder.rglob("history.csv") for epoch in rows(history))
+    describe(model, resolved, {})
+    save(model, folder)
+    final = load_model(folder / "model.keras")  # of one device: what the user gets is measured
+    evaluation = evaluate(final, resolved.source)
+    describe(final, resolved, {**evaluation.metrics(), "training_seconds": round(seconds, 1)})
+    save(final, folder)
+    exported = folder / "saved_model" / "1"
+    if not exported.exists():
+        export(final, folder / "saved_model")
+    write_evaluation(folder, evaluation, resolved.title, say)
+    show_predictions(exported, final.card.preprocessing, resolved.source, say)
+    final.card.write(folder)
+    say(f"Accuracy on {evaluation.images} held-out images: {evaluation.top1:.2%}")
+    say(f"In {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
+    return final.card
+
+
+def save(model: keras.Model, folder: Path) -> None:
+    with replaced(folder / "model.keras") as path:
+        portable(model).save(path)
+
+
+def describe(model: keras.Model, resolved: Resolved, metrics: Mapping[str, float]) -> None:
+    """Writes into the card how the network was trained."""
+    costs, source = complexity(model), resolved.source
+    known: dict[str, Any] = {
+        "params": costs.params,
+        "macs": costs.macs,
+        "recipe": asdict(resolved.recipe),
+        "data": {"name": source.name, "about": source.about, **counts(source)},
+        "seed": resolved.run.seed,
+        "metrics": metrics,
+        "hardware": hardware(),
+        "versions": versions(),
+    }
+    attach(model, replace(model.card, **known))
+
+
+def write_evaluation(folder: Path, evaluation: Evaluation, title: str, say: Say) -> None:
+    """`evaluation.json` and, where matplotlib is installed, the two figures."""
+    record = {**evaluation.metrics(), "per_class": evaluation.per_class, "confusion": evaluation.confusion.tolist()}
+    write_json(folder / "evaluation.json", record)
+    if not find_spec("matplotlib"):
+        say("No curves.png, no confusion.png: they need matplotlib, as in keras-resnet-zoo[plots].")
+        return
+    plot_history(rows(folder / "history.csv"), folder / "curves.png", title)
+    plot_confusion(evaluation.confusion, evaluation.class_names, folder / "confusion.png", title)
+
+
+def show_predictions(exported: Path, preprocessing: Preprocessing, source: Source, say: Say) -> None:
+    """Of the export, in a process that has nothing of ours."""
+    raw = replace(preprocessing, crop=None) if preprocessing.resize else preprocessing  # the export crops
+    first = source.test[np.arange(min(SHOWN, len(source.test)))]
+    pixels = raw_images(first, raw, source.shape[-1])
+    wide = max(10, *map(len, source.class_names))
+    say(f"{exported}, reloaded in a fresh process, on {len(pixels)} held-out images:")
+    [(probabilities, _)] = run_elsewhere([exported], pixels, preprocessing)
+    say(f"{'truth':>{wide}}  {'prediction':>{wide}}  probability")
+    for label, scores in zip(first.labels, probabilities, strict=True):
+        truth, best = source.class_names[label], source.class_names[np.argmax(scores)]
+        say(f"{truth:>{wide}}  {best:>{wide}}  {scores.max():>11.3f}")

@@ -1,0 +1,115 @@
+"""What the names of a run stand for: the data, the recipe, the network's row and the size of its images."""
+
+from contextlib import nullcontext
+from dataclasses import dataclass, fields, replace
+from math import ceil
+from typing import Any, NamedTuple
+
+import keras
+
+from keras_resnet.checks import expect, expect_known
+from keras_resnet.data import Source, load_data
+from keras_resnet.experiment.run import Run
+from keras_resnet.networks import zoo
+from keras_resnet.training import Recipe, recipe_of
+
+SMALL = 64  # pixels up to which images are trained on as CIFAR's are
+
+
+class Phase(NamedTuple):
+    """A part of a training."""
+
+    folder: str  # below the run's
+    recipe: Recipe
+    frozen: str | None  # up to which part of the network
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A run, and what its names stand for."""
+
+    run: Run
+    source: Source
+    recipe: Recipe
+    config: zoo.Config  # the network's row, with the changes of the recipe and of the run
+
+    @classmethod
+    def of(cls, run: Run, data: Source | None = None) -> "Resolved":
+        """Raises a ValueError for unknown names and values out of range.
+
+        Args:
+            run: The settings.
+            data: Where they are loaded already; before anything is held out.
+        """
+        source = load_data(data or run.data, data_dir=run.data_dir, validation=run.validation, on_error=run.on_error)
+        recipe = recipe_for(run, source)
+        return cls(run, source, recipe, replace(run.row, **{**network_changes(recipe, run.row), **run.config}))
+
+    @property
+    def title(self) -> str:
+        return f"{self.run.network} on {self.source.name}"
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """As asked for; or the images' own; or, if these differ, are cut or the weights had others, the network's."""
+        height, width, channels = self.source.shape
+        if self.run.size is not None:
+            return self.run.size, self.run.size, channels
+        if height and width and self.recipe.view is None and not self.run.weights:
+            return height, width, channels
+        return *self.config.input_shape[:2], channels
+
+    def build(self, strategy: Any) -> keras.Model:
+        """The network under the strategy, that ends in logits."""
+        keras.utils.set_random_seed(self.run.seed)
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(self.recipe.precision)
+        try:
+            with strategy.scope() if strategy else nullcontext():
+                return zoo.build(
+                    self.run.network,
+                    classes=self.source.classes,
+                    input_shape=self.input_shape,
+                    weights=self.run.weights,
+                    classifier_activation=None,
+                    remat=self.run.remat,
+                    **{**network_changes(self.recipe, self.run.row), **self.run.config},
+                )
+        finally:
+            keras.config.set_dtype_policy(before)
+
+    @property
+    def phases(self) -> list[Phase]:
+        """One; or two halves, the second of all layers at a tenth of the learning rate."""
+        recipe, frozen = self.recipe, self.run.freeze
+        if frozen is None:
+            return [Phase("", recipe, None)]
+        expect(recipe.epochs > 1, "epochs", "at least 2, for two halves", recipe.epochs)
+        first = ceil(recipe.epochs / 2)
+        second = replace(recipe, epochs=recipe.epochs - first, lr=recipe.lr / 10)
+        return [Phase("frozen", replace(recipe, epochs=first), frozen), Phase("", second, None)]
+
+
+def recipe_for(run: Run, source: Source) -> Recipe:
+    """The one that is named, or the one for such data, changed."""
+    recipe = recipe_of(run.recipe or default_recipe(run, source))
+    for key in run.changes:
+        expect_known("set", [f.name for f in fields(Recipe)], key)
+    return replace(recipe, **run.changes)
+
+
+def default_recipe(run: Run, source: Source) -> str:
+    if run.weights:
+        return "finetune"
+    if run.data == "digits":
+        return "digits"
+    height, width, _ = source.shape
+    return "fast" if height and width and max(height, width) <= SMALL else "bag_of_tricks"
+
+
+def network_changes(recipe: Recipe, config: zoo.Config) -> dict[str, Any]:
+    """What the recipe sets of such a row: it may name what only some families have."""
+    for key in recipe.network:
+        expect_known("network", [f.name for family in zoo.BUILDERS for f in fields(family)], key)
+    own = [f.name for f in fields(config)]
+    return {name: value for name, value in recipe.network.items() if name in own}

@@ -1,0 +1,81 @@
+"""What a run is made of, by names and numbers alone: it needs no Keras, so that errors come at once."""
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from keras_resnet.checks import expect
+from keras_resnet.networks import zoo
+from keras_resnet.weights.sources import blocks_of, expect_source
+
+OPTIONS = ("data", "on_error", "validation", "recipe", "weights", "freeze", "size", "seed", "remat")  # of the command
+MEANS = ("strategy", "remat")  # a resumed run may have others
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """The settings of a run: from them, and the data, it can be repeated."""
+
+    network: str
+    data: str
+    data_dir: str | None = None
+    on_error: str = "raise"  # or "skip": images that cannot be decoded are left out
+    validation: float | None = None  # share or number of the training images that are held out to choose the epoch
+    recipe: str | None = None  # of RECIPES; None: by the data
+    changes: Mapping[str, Any] = field(default_factory=dict)  # of the recipe
+    config: Mapping[str, Any] = field(default_factory=dict)  # changes of the network's row
+    weights: str | None = None
+    freeze: str | None = None  # up to which part, in the first half of the epochs
+    size: int | None = None  # of the images in pixels
+    seed: int = 0
+    strategy: str = "auto"
+    remat: bool = False  # blocks are computed again in the backward pass, in less memory
+
+    @cached_property
+    def row(self) -> zoo.Config:
+        """The network's row with the changes. A ValueError says what is wrong with them."""
+        return zoo.row(self.network, **self.config)
+
+    def expect_possible(self) -> None:
+        """Raises what is wrong with the network and its weights as far as it shows without Keras."""
+        blocks = blocks_of(self.row.stages)
+        if self.weights is not None:
+            expect_source(self.weights, blocks)
+
+    @property
+    def command(self) -> str:
+        """Repeats the run, wherever the data are."""
+        defaults = {f.name: f.default for f in fields(self)}
+        changed = {name: value for name, value in asdict(self).items() if value != defaults[name]}
+        options = [option(name, changed[name]) for name in OPTIONS if name in changed]
+        options += [option(name, value) for name, value in self.config.items()]
+        if self.changes:
+            options += ["--set", *(shlex.quote(f"{key}={json.dumps(value)}") for key, value in self.changes.items())]
+        return " ".join(["keras-resnet train", self.network, *options])
+
+    @classmethod
+    def read(cls, folder: Path) -> "Run":
+        """The run of that folder."""
+        path = folder / "run.json"
+        expect(path.is_file(), "folder", "the folder of a run, with a run.json", str(folder))
+        record = json.loads(path.read_text())["run"]
+        return cls(**{name: record[name] for name in (f.name for f in fields(cls)) if name in record})
+
+    def expect_same(self, before: "Run", folder: Path) -> None:
+        """Raises a ValueError unless it resumes that run."""
+        theirs, ours = asdict(before), {key: value for key, value in asdict(self).items() if key not in MEANS}
+        differing = {key: theirs[key] for key in ours if theirs[key] != ours[key]}
+        wanted = f"the run that is in {folder}, with {differing}, or another output"
+        expect(not differing, "resume", wanted, {key: ours[key] for key in differing})
+
+
+def option(name: str, value: Any) -> str:
+    """Of a command."""
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{flag}" if value else f"--no-{flag}"
+    return f"--{flag} {shlex.quote(value if isinstance(value, str) else json.dumps(value))}"

@@ -1,0 +1,97 @@
+"""The command line answers at once: what needs no network imports no Keras; and TensorFlow starts in silence."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from keras_resnet.cli.start import LOG_LEVEL
+from keras_resnet.kernels import onednn
+
+QUICK = {  # arguments, and what is answered
+    "--help": "Show the layers",
+    "--version": "version ",
+    "list resnet5*": "resnet50 ",
+    "list vgg*": "No network matches",
+    "train --help": "--drop-path",
+    "inspect cam --help": "Grad-CAM",
+    "summary resnet51": "'resnet50'",
+    "summary resnet50 --groups 3": "`groups`",
+    "summary resnet50 --stem cifra": "'--stem'",
+    "train resnet20 --goups 2": "--groups",
+    "train --stages null": "is not a list",
+    "train --set epochs": "is not KEY=VALUE",
+    "train --data ./missing": "a folder that exists",
+    "train --weights missing.pth": "missing.pth",
+    "search --network resnet51": "'resnet50'",
+    "convert imagenet resnet20 out.keras": "`weights`",
+    "convert imagenet resnet50 out.h5": "ends in .keras",
+    "predict missing.keras image.png": "does not exist",
+    "evaluate note.keras --data digits": "a `.keras` file",
+    "inspect drawing note.keras --output a.png": "a `.keras` file",
+    "export note.keras exported --data ~/missing": "a folder that exists",
+    "check /missing": "a folder that exists",
+}
+HEAVY = ("keras", "tensorflow", "jax", "numpy", "h5py", "keras_tuner")
+CODE = f"""
+import atexit, sys
+atexit.register(lambda: print([name for name in {HEAVY} if name in sys.modules]))
+from keras_resnet.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("arguments", QUICK)
+def test_what_needs_no_network_imports_no_keras(arguments, tmp_path):
+    (tmp_path / "note.keras").write_text("no model")
+    command = [sys.executable, "-c", CODE, *arguments.split()]
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert QUICK[arguments] in process.stdout + process.stderr
+    assert process.stdout.splitlines()[-1] == "[]"
+
+
+def without(*variables):
+    return {key: value for key, value in os.environ.items() if key not in variables}
+
+
+def test_tensorflow_starts_in_silence_in_the_environment_of_the_commands():
+    names = (onednn.ONEDNN, *onednn.THREADS, LOG_LEVEL)
+    code = "from keras_resnet.cli.start import *; start_tensorflow(); import tensorflow as tf; tf.ones(2) + 1"
+    shown = f"{code}; print([os.environ[name] for name in {names}])"
+    quiet = without(*names) | {"LOKY_MAX_CPU_COUNT": "1"}
+    process = subprocess.run([sys.executable, "-c", shown], capture_output=True, text=True, env=quiet)
+    assert process.stderr == ""
+    assert process.stdout == f"{['1', '1', '1', '2']}\n"
+
+
+CHATTER = b"I0000 a driver is missing\nW0000 slow\nE0000 failed call to cuInit: UNKNOWN ERROR (303)\n"
+ERRORS = b"E0000 cuInit: CUDA_ERROR_SYSTEM_DRIVER_MISMATCH\nF0000 last words"
+
+
+def stderr_of_start(folder, end="", **variables):
+    """Where importing Keras writes this, and then ends so."""
+    keras = f"import os; os.write(2, {CHATTER + ERRORS}); {end}\nclass config:\n    backend = lambda: 'jax'"
+    (folder / "keras.py").write_text(keras)
+    code = f"import sys; sys.path.insert(0, {str(folder)!r}); from keras_resnet.cli.start import *; start_keras()"
+    environment = without(LOG_LEVEL) | variables
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment).stderr
+
+
+@pytest.mark.parametrize("end", ["", "os.abort()", "os.kill(os.getpid(), 9)", "raise OSError"])
+def test_messages_are_left_out_and_errors_stay_however_the_process_ends(end, tmp_path):
+    stderr = stderr_of_start(tmp_path, end)
+    assert stderr.startswith(ERRORS)
+    assert stderr == ERRORS or end == "raise OSError"
+
+
+@pytest.mark.parametrize(("level", "expected"), [("0", CHATTER + ERRORS), ("1", ERRORS), ("3", ERRORS)])
+def test_a_user_may_ask_for_all_messages(level, expected, tmp_path):
+    assert stderr_of_start(tmp_path, **{LOG_LEVEL: level}) == expected
+
+
+def test_commands_that_need_tensorflow_say_so(tmp_path):
+    command = [sys.executable, "-m", "keras_resnet", "train", "--set", "epochs=1"]
+    jax = os.environ | {"KERAS_BACKEND": "jax"}
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=jax)
+    assert "`KERAS_BACKEND`. Expected 'tensorflow'" in process.stderr
