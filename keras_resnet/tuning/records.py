@@ -18,10 +18,16 @@ Record = dict[str, Any]
 Say = Callable[[str], None]
 
 
+def read_record(folder: Path) -> Record:
+    """Of the trial in that folder; empty where it has not been run."""
+    path = folder / RECORD
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
 def records(folder: Path) -> list[Record]:
     """Of all trials, in their order."""
-    read = [json.loads(path.read_text()) for path in folder.glob(f"trial_*/{RECORD}")]
-    return sorted(read, key=lambda record: int(record["trial"]))
+    known = filter(None, map(read_record, folder.glob("trial_*")))
+    return sorted(known, key=lambda record: int(record["trial"]))
 
 
 def summary_line(record: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+from keras_tuner import HyperParameters
 from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.trial import Trial
 
@@ -13,7 +14,7 @@ from keras_resnet.files import write_json
 from keras_resnet.tuning.budget import BUDGETS, Infeasible
 from keras_resnet.tuning.hypermodel import EPOCHS, HyperResNet, plain
 from keras_resnet.tuning.oracles import SCORE, Budgeted
-from keras_resnet.tuning.records import RECORD, Record, Say, records, summary_line
+from keras_resnet.tuning.records import RECORD, Record, Say, read_record, records, summary_line
 
 STATUSES = {"COMPLETED": "COMPLETED", "FAILED": "FAILED", "INFEASIBLE": "INVALID"}  # of a record -> keras-tuner's
 
@@ -43,19 +44,28 @@ class Trials(BaseTuner):
             self.oracle.save()
 
     def run_trial(self, trial: Trial, *_: Any, **__: Any) -> dict[str, float]:
-        """The score; keras-tuner asks for a number, also of a trial without one."""
-        self.record = {"trial": trial.trial_id, "status": "RUNNING", "values": {**trial.hyperparameters.values}}
+        """The score; keras-tuner asks for a number, also of a trial without one.
+
+        A trial that ended right before a kill is kept, though the oracle had not heard of its end.
+        """
         folder = Path(self.get_trial_dir(trial.trial_id))
+        self.record = read_record(folder)
+        if self.record.get("status", "RUNNING") == "RUNNING":
+            self.record = {"trial": trial.trial_id, "status": "RUNNING", "values": {**trial.hyperparameters.values}}
+            self.run(trial.hyperparameters, folder)
+        self.say(summary_line(self.record))
+        return {SCORE: self.record.get("score", -inf)}
+
+    def run(self, hp: HyperParameters, folder: Path) -> None:
+        """Into the record, which is written however the trial ends."""
         try:
-            self.train(trial.hyperparameters, folder)
+            self.train(hp, folder)
         except Infeasible as error:
             self.record.update(status="INFEASIBLE", reason=str(error))
         except Exception as error:
             self.record.update(status="FAILED", reason=f"{type(error).__name__}: {error}")
         finally:
             write_json(folder / RECORD, self.record)
-        self.say(summary_line(self.record))
-        return {SCORE: self.record.get("score", -inf)}
 
     def on_trial_end(self, trial: Trial) -> None:
         """Says how the trial ended: keras-tuner only knows whether `run_trial` returned and its score was reported."""
@@ -64,8 +74,8 @@ class Trials(BaseTuner):
         trial.message = trial.message or self.record.get("reason")
         super().on_trial_end(trial)
 
-    def train(self, hp: Any, folder: Path) -> None:
-        """Into the record, which is written before the training starts: what is known then is not measured again."""
+    def train(self, hp: HyperParameters, folder: Path) -> None:
+        """Writes the record before the training too: what is known then is not measured again."""
         config, recipe = self.ours.draw(hp)
         trial = self.ours.trial(config, recipe, hp.values.get(EPOCHS))
         self.record.update(plain({"config": asdict(config), "recipe": asdict(recipe), "run": asdict(trial.run)}))
