@@ -8,7 +8,7 @@ import pytest
 
 import keras_resnet
 from keras_resnet.experiment import Run, experiment
-from keras_resnet.serving.export import run_elsewhere
+from keras_resnet.serving.compare import run_elsewhere
 from keras_resnet.tuning.records import records
 
 THEN = Path(__file__).parent / "before_folders"

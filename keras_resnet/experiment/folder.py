@@ -23,7 +23,8 @@ from keras_resnet.graph.stages import freeze
 from keras_resnet.machine import hardware, versions
 from keras_resnet.modelcard import Card, Preprocessing, attach
 from keras_resnet.networks.loading import load_model
-from keras_resnet.serving.export import export, run_elsewhere
+from keras_resnet.serving.compare import run_elsewhere
+from keras_resnet.serving.export import export
 from keras_resnet.training import Evaluation, check_fit, distribute, evaluate, rows, train
 
 SHOWN = 10  # images, and class names

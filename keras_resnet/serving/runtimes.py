@@ -1,11 +1,10 @@
 """Runs exported files as their users do, with nothing of ours: python runtimes.py IMAGES.npz RESULTS.npz FILE...
 
-IMAGES.npz has `images`, uint8 [N, H, W, C], the `crop` of them that the network sees, height and width, and the `mean`
-and `std` that normalize that. RESULTS.npz gets, under each FILE's name, its probabilities, float32 [N, classes], and
-under "FILE ms" how long it took for one image, the median in milliseconds.
+IMAGES.npz has `images`, uint8 [N, H, W, C], the `crop` of them that the network sees, height and width, the `mean` and
+`std` that normalize that, and the number of `threads`. RESULTS.npz gets, under each FILE's name, its probabilities,
+float32 [N, classes], and under "FILE ms" how long it took for one image, the median in milliseconds.
 """
 
-import os
 import sys
 import warnings
 from pathlib import Path
@@ -17,29 +16,29 @@ BATCH = 32
 TIMED = 20
 
 
-def saved_model(path):
+def saved_model(path, threads):
     import tensorflow as tf
 
     loaded = tf.saved_model.load(path)
     return lambda images: loaded.signatures["serving_default"](images=tf.constant(images))["probabilities"].numpy()
 
 
-def keras_model(path):
+def keras_model(path, threads):
     import keras
 
     model = keras.models.load_model(path)
     return lambda images: keras.ops.convert_to_numpy(model.predict_on_batch(images))
 
 
-def litert(path):
+def litert(path, threads):
     import tensorflow as tf
 
     with warnings.catch_warnings(action="ignore"):  # TensorFlow's says where it will be in future
-        run = tf.lite.Interpreter(path, num_threads=os.cpu_count()).get_signature_runner()
+        run = tf.lite.Interpreter(path, num_threads=threads).get_signature_runner()
     return lambda images: np.concatenate([run(images=image[np.newaxis])["probabilities"] for image in images])
 
 
-def onnx(path):
+def onnx(path, threads):
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path)
@@ -81,11 +80,11 @@ def milliseconds(run, image):
 def main(path, returned, *files):
     with np.load(path) as archive:
         given = dict(archive)
-    results, images = {}, given["images"]
+    results, images, threads = {}, given["images"], int(given["threads"])
     batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
     for file in files:
         runtime, taken = RUNTIMES[Path(file).suffix]
-        run, one = runtime(file), taken(images[:1], given)
+        run, one = runtime(file, threads), taken(images[:1], given)
         results[file] = np.concatenate([run(taken(batch, given)) for batch in batches])
         results[f"{file} ms"] = np.median([milliseconds(run, one) for _ in range(TIMED)])
     np.savez(returned, **results)

@@ -22,7 +22,7 @@ from keras_resnet.data.draws import Draws
 from keras_resnet.experiment import Run, experiment
 from keras_resnet.files import completed, new_folder
 from keras_resnet.modelcard import Card, Preprocessing
-from keras_resnet.serving.export import run_elsewhere
+from keras_resnet.serving.compare import run_elsewhere
 from keras_resnet.training import RECIPES, Recipe, evaluate
 from keras_resnet.training.train import batches
 
