@@ -1,33 +1,15 @@
 """A function for every network, with the arguments of keras.applications: one import changed, the code runs on."""
 
-from __future__ import annotations
-
-from inspect import cleandoc
+from inspect import Parameter, Signature, cleandoc, signature
 from typing import TYPE_CHECKING, Any, Protocol
 
-from keras_resnet.networks.zoo import build_named, paper
+from keras_resnet.networks.arguments import Shape
+from keras_resnet.networks.zoo import build, paper
 
 if TYPE_CHECKING:
     import keras
 
-__all__ = [
-    "DenseNet40_K12", "DenseNet100_K12", "DenseNet100_K24", "DenseNet121", "DenseNet161", "DenseNet169",
-    "DenseNet201", "DenseNet264", "DenseNetBC100_K12", "DenseNetBC190_K40", "DenseNetBC250_K24", "FractalNet20",
-    "MultiResNet26_10_K2", "MultiResNet26_10_K4", "MultiResNet200_K5", "MultiResNet398_K5", "PlainNet18",
-    "PlainNet20", "PlainNet32", "PlainNet34", "PlainNet44", "PlainNet56", "PlainNet110", "PlainNet1202",
-    "PyramidNet110_A48", "PyramidNet110_A84", "PyramidNet110_A270", "PyramidNet164_A48", "PyramidNet164_A84",
-    "PyramidNet164_A270", "PyramidNet200_A240", "PyramidNet236_A220", "PyramidNet272_A200", "ResNeXt29_8x64d",
-    "ResNeXt29_16x64d", "ResNeXt29_32x4d", "ResNeXt50_32x4d", "ResNeXt101_32x4d", "ResNeXt101_32x8d",
-    "ResNeXt101_64x4d", "ResNeXt152_32x4d", "ResNet18", "ResNet18D", "ResNet18V2", "ResNet20", "ResNet32",
-    "ResNet34", "ResNet34D", "ResNet34V2", "ResNet44", "ResNet50", "ResNet50D", "ResNet50V2", "ResNet56",
-    "ResNet101", "ResNet101D", "ResNet101V2", "ResNet110", "ResNet110V2", "ResNet152", "ResNet152D", "ResNet152V2",
-    "ResNet164", "ResNet164V2", "ResNet200", "ResNet200D", "ResNet200V2", "ResNet1001", "ResNet1001V2",
-    "ResNet1202", "ResNetRS50", "ResNetRS101", "ResNetRS152", "ResNetRS200", "ResNetRS270", "ResNetRS350",
-    "ResNetRS420", "SEResNeXt50_32x4d", "SEResNeXt101_32x4d", "SEResNet20", "SEResNet50", "SEResNet101",
-    "SEResNet110", "SEResNet152", "WideResNet16_4", "WideResNet16_8", "WideResNet16_10", "WideResNet22_8",
-    "WideResNet28_2", "WideResNet28_10", "WideResNet28_12", "WideResNet40_1", "WideResNet40_2", "WideResNet40_4",
-    "WideResNet40_8", "WideResNet50_2", "WideResNet101_2",
-]  # fmt: skip
+__all__: list[str] = []  # every function that is made below
 
 
 class Application(Protocol):
@@ -38,7 +20,7 @@ class Application(Protocol):
         include_top: bool = True,
         weights: Any = None,
         input_tensor: Any = None,
-        input_shape: tuple[int | None, int | None, int] | None = None,
+        input_shape: Shape | None = None,
         pooling: str | None = None,
         classes: int | None = None,
         classifier_activation: Any = "softmax",
@@ -46,7 +28,7 @@ class Application(Protocol):
         *,
         remat: bool = False,
         **config_changes: Any,
-    ) -> keras.Model:
+    ) -> "keras.Model":
         """The network, with the arguments of keras.applications, in their order.
 
         The defaults are those of keras.applications, except that `weights` is None (nothing is downloaded unasked), and
@@ -79,25 +61,29 @@ class Application(Protocol):
         ...
 
 
+ARGUMENTS = list(signature(Application.__call__).parameters.values())[1:]
 DOCUMENTATION = cleandoc(Application.__call__.__doc__ or "")
 
 
 def _application(function: str) -> Application:
     network = function.lower().replace("plainnet", "plain").replace("wideresnet", "wide_resnet")
+    arguments = Signature([named(network, argument) for argument in ARGUMENTS])
 
-    def application(include_top=True, weights=None, input_tensor=None, input_shape=None, pooling=None,
-                    classes=None, classifier_activation="softmax", name=network, *,
-                    remat=False, **config_changes):  # fmt: skip
-        return build_named(
-            network, config_changes, name=name, classes=classes, input_shape=input_shape, weights=weights,
-            include_top=include_top, pooling=pooling, classifier_activation=classifier_activation,
-            input_tensor=input_tensor, remat=remat,
-        )  # fmt: skip
+    def application(*args: Any, **kwargs: Any) -> "keras.Model":
+        given = arguments.bind(*args, **kwargs).arguments
+        return build(network, **given.pop("config_changes", {}), **given)
 
     application.__name__ = application.__qualname__ = function
+    application.__signature__ = arguments  # type: ignore[attr-defined]
     application.__annotations__ = Application.__call__.__annotations__
     application.__doc__ = f"{network}: {paper(network)}.\n\n{DOCUMENTATION}\n"
-    return application
+    __all__.append(function)
+    return application  # type: ignore[return-value]
+
+
+def named(network: str, argument: Parameter) -> Parameter:
+    """The model is named as the network, unless it is told otherwise."""
+    return argument.replace(default=network) if argument.name == "name" else argument
 
 
 # He et al. 2015

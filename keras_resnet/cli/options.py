@@ -65,7 +65,7 @@ class ConfigOption(click.Option):
 def config_options() -> list[ConfigOption]:
     """One for every field of any family's row. Where families share a field, it takes the values of all."""
     annotations: dict[str, dict[str, Any]] = {}
-    for family in zoo.BUILDERS:
+    for family in zoo.FAMILIES:
         for field in fields(family):
             annotations.setdefault(field.name, {})[family.__name__] = field.type
     del annotations["image_size"]  # the published size, not that of a run

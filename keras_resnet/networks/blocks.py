@@ -1,10 +1,11 @@
 """A block is a sum of paths: which paths (SHORTCUTS, BRANCHES) and what stands around the sum (ORDERS)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-from keras import initializers, layers
+from keras import KerasTensor, initializers, layers
 
+from keras_resnet.networks.config import Block, ResNetConfig
 from keras_resnet.networks.layers import (
     average_pool,
     conv,
@@ -20,13 +21,22 @@ from keras_resnet.networks.layers import (
     squeeze_excite,
 )
 
+Paths = list[KerasTensor]
+Path = Callable[[KerasTensor, KerasTensor, Block, ResNetConfig], Paths]  # what enters a block, and what branches read
+Weigh = Callable[[KerasTensor, Paths, Block, ResNetConfig], Paths]
 
-@dataclass(frozen=True)
-class Order:
-    before: Callable  # applied to what the paths read
-    after: Callable  # to what a convolved path adds to the sum
-    out: Callable  # to the sum
-    head: Callable  # to what the classifier pools
+
+class Order(NamedTuple):
+    before: Callable[..., KerasTensor]  # applied to what the paths read
+    after: Callable[..., KerasTensor]  # to what a convolved path adds to the sum
+    out: Callable[..., KerasTensor]  # to the sum
+    head: Callable[..., KerasTensor]  # to what the classifier pools
+
+
+class Shortcut(NamedTuple):
+    changed: Path  # where the block changes the shape
+    unchanged: Path
+    weigh: Weigh | None = None  # the paths before the sum
 
 
 ORDERS = {  # He et al. 2016, figure 4
@@ -39,7 +49,7 @@ ORDERS = {  # He et al. 2016, figure 4
 }
 
 
-def basic(block, config):
+def basic(block: Block, config: ResNetConfig) -> list[dict[str, Any]]:
     """Two 3x3 convolutions: He et al. 2015, figure 5, left."""
     return [
         dict(filters=block.filters, kernel_size=3, stride=block.stride, dilation=block.dilation),
@@ -47,7 +57,7 @@ def basic(block, config):
     ]
 
 
-def bottleneck(block, config):
+def bottleneck(block: Block, config: ResNetConfig) -> list[dict[str, Any]]:
     """1x1, 3x3 in groups, 1x1: He et al. 2015, figure 5, right; Xie et al. 2017, figure 3c."""
     width = config.width(block.filters)
     first, second = {
@@ -64,7 +74,7 @@ def bottleneck(block, config):
 BRANCHES = {"basic": basic, "bottleneck": bottleneck}
 
 
-def branch(x, block, config, letter):
+def branch(x: KerasTensor, block: Block, config: ResNetConfig, letter: str) -> KerasTensor:
     """F(x): convolutions with norm-relu(-dropout) between them, then what the order puts before the sum."""
     order, name = ORDERS[config.order], f"{block.name}_{letter}"
     convolutions = BRANCHES[config.branch](block, config)
@@ -79,27 +89,27 @@ def branch(x, block, config, letter):
     return drop_path(squeeze_excite(x, config.se_ratio, name), block.drop_path, name)
 
 
-def none(x, read, block, config):
+def none(x: KerasTensor, read: KerasTensor, block: Block, config: ResNetConfig) -> Paths:
     return []
 
 
-def same(x, read, block, config):
+def same(x: KerasTensor, read: KerasTensor, block: Block, config: ResNetConfig) -> Paths:
     return [x]
 
 
-def subsample(x, block):
+def subsample(x: KerasTensor, block: Block) -> KerasTensor:
     """Every stride-th pixel."""
     return layers.AveragePooling2D(1, block.stride, name=f"{block.name}_skip_pool")(x) if block.stride > 1 else x
 
 
-def pool(x, block):
+def pool(x: KerasTensor, block: Block) -> KerasTensor:
     return average_pool(x, block.stride, f"{block.name}_skip") if block.step > 1 else x
 
 
-def padded(reduce, even=False):
+def padded(reduce: Callable[[KerasTensor, Block], KerasTensor], even: bool = False) -> Path:
     """Zero channels for the missing ones: after what is there, or split evenly before and after it."""
 
-    def path(x, read, block, config):
+    def path(x: KerasTensor, read: KerasTensor, block: Block, config: ResNetConfig) -> Paths:
         missing = block.filters - x.shape[-1]
         before = missing // 2 if even else 0
         return [pad_channels(reduce(x, block), before, missing - before, f"{block.name}_skip")]
@@ -107,129 +117,137 @@ def padded(reduce, even=False):
     return path
 
 
-def project(x, read, block, config):
+def project(x: KerasTensor, read: KerasTensor, block: Block, config: ResNetConfig) -> Paths:
     """A 1x1 convolution of what the branch reads."""
     x = conv(read, block.filters, 1, f"{block.name}_skip", stride=block.stride)
     return [ORDERS[config.order].after(x, f"{block.name}_skip")]
 
 
-def pool_project(x, read, block, config):
+def pool_project(x: KerasTensor, read: KerasTensor, block: Block, config: ResNetConfig) -> Paths:
     """Average pool, then a 1x1 convolution: He et al. 2019 (bag of tricks), figure 2c."""
     x = conv(pool(read, block), block.filters, 1, f"{block.name}_skip")
     return [ORDERS[config.order].after(x, f"{block.name}_skip")]
 
 
-def drop_shortcut(read, paths, block, config):
+def drop_shortcut(read: KerasTensor, paths: Paths, block: Block, config: ResNetConfig) -> Paths:
     """Dropout shortcut: He et al. 2016, section 3.1."""
     return [dropout(paths[0], 0.5, f"{block.name}_skip"), *paths[1:]]
 
 
-def scaled(shortcut_factor, branch_factor):
+def scaled(shortcut_factor: float, branch_factor: float) -> Weigh:
     """Constant scaling: He et al. 2016, section 3.1."""
 
-    def weigh(read, paths, block, config):
-        factors = (shortcut_factor, *[branch_factor] * config.branches)
-        names = (f"{block.name}_{path}_scale" for path in ("skip", *config.letters))
-        return [layers.Rescaling(factor, name=name)(path) if factor != 1 else path
-                for factor, name, path in zip(factors, names, paths, strict=True)]  # fmt: skip
+    def scale(x: KerasTensor, factor: float, name: str) -> KerasTensor:
+        return layers.Rescaling(factor, name=f"{name}_scale")(x) if factor != 1 else x
+
+    def weigh(read: KerasTensor, paths: Paths, block: Block, config: ResNetConfig) -> Paths:
+        shortcut, *branches = paths
+        pairs = zip(branches, config.letters, strict=True)
+        scaled_branches = [scale(path, branch_factor, f"{block.name}_{letter}") for path, letter in pairs]
+        return [scale(shortcut, shortcut_factor, f"{block.name}_skip"), *scaled_branches]
 
     return weigh
 
 
-def gated(exclusive):
+def gated(exclusive: bool) -> Weigh:
     """(1 - g) x + g F(x), or (1 - g) x + F(x), with g = sigmoid(W x + b): He et al. 2016, section 3.1."""
 
-    def weigh(read, paths, block, config):
+    def times(x: KerasTensor, gate: KerasTensor, name: str) -> KerasTensor:
+        return layers.Multiply(name=f"{name}_gated")([x, gate])
+
+    def weigh(read: KerasTensor, paths: Paths, block: Block, config: ResNetConfig) -> Paths:
         name, (shortcut, *branches) = f"{block.name}_gate", paths
-        bias = initializers.Constant(config.gate_bias)
-        gate = conv(read, block.filters, 1, name, stride=block.stride, use_bias=True, bias_initializer=bias,
-                    activation="sigmoid")  # fmt: skip
+        sigmoid = dict(use_bias=True, bias_initializer=initializers.Constant(config.gate_bias), activation="sigmoid")
+        gate = conv(read, block.filters, 1, name, stride=block.stride, **sigmoid)
         rest = layers.Rescaling(-1.0, 1.0, name=f"{name}_rest")(gate)
         if exclusive:
-            branches = [layers.Multiply(name=f"{block.name}_{letter}_gated")([path, gate])
-                        for letter, path in zip(config.letters, branches, strict=True)]  # fmt: skip
-        return [layers.Multiply(name=f"{block.name}_skip_gated")([shortcut, rest]), *branches]
+            pairs = zip(branches, config.letters, strict=True)
+            branches = [times(path, gate, f"{block.name}_{letter}") for path, letter in pairs]
+        return [times(shortcut, rest, f"{block.name}_skip"), *branches]
 
     return weigh
 
 
 pad, append, pool_pad = padded(subsample, even=True), padded(subsample), padded(pool)
 
-SHORTCUTS = {  # (where the shape changes, where it does not), and what weighs the paths before the sum
-    "none": (none, none),  # plain
-    "A": (pad, same),  # He et al. 2015, section 3.3; zero channels split as akamaster's
-    "A_append": (append, same),
-    "B": (project, same),
-    "C": (project, project),
-    "D": (pool_project, same),
-    "pyramid": (pool_pad, same),  # Han et al. 2017, section 3.2
-    "constant_scaling": (pad, same, scaled(0.5, 0.5)),  # He et al. 2016, table 1, from here on
-    "shortcut_scaling": (pad, same, scaled(0.5, 1)),
-    "exclusive_gating": (pad, same, gated(exclusive=True)),
-    "shortcut_only_gating": (pad, same, gated(exclusive=False)),
-    "conv": (project, project),  # option C, by the paper's own words
-    "dropout": (pad, same, drop_shortcut),
+SHORTCUTS = {
+    "none": Shortcut(none, none),  # plain
+    "A": Shortcut(pad, same),  # He et al. 2015, section 3.3; zero channels split as akamaster's
+    "A_append": Shortcut(append, same),
+    "B": Shortcut(project, same),
+    "C": Shortcut(project, project),
+    "D": Shortcut(pool_project, same),
+    "pyramid": Shortcut(pool_pad, same),  # Han et al. 2017, section 3.2
+    "constant_scaling": Shortcut(pad, same, scaled(0.5, 0.5)),  # He et al. 2016, table 1, from here on
+    "shortcut_scaling": Shortcut(pad, same, scaled(0.5, 1)),
+    "exclusive_gating": Shortcut(pad, same, gated(exclusive=True)),
+    "shortcut_only_gating": Shortcut(pad, same, gated(exclusive=False)),
+    "conv": Shortcut(project, project),  # option C, by the paper's own words
+    "dropout": Shortcut(pad, same, drop_shortcut),
 }
 
 
-def residual_block(x, block, config):
+def residual_block(x: KerasTensor, block: Block, config: ResNetConfig) -> KerasTensor:
     """y = out(shortcut(x) + F_a(before(x)) + F_b(before(x)) + ...), with an F for each of the config's branches."""
-    order = ORDERS[config.order]
-    changed, unchanged, *weighing = SHORTCUTS[config.shortcut]
+    order, shortcut = ORDERS[config.order], SHORTCUTS[config.shortcut]
     reads = [order.before(x, f"{block.name}_{letter}0") for letter in config.letters]
-    shortcut = changed if block.step > 1 or x.shape[-1] != block.filters else unchanged
-    paths = shortcut(x, reads[0], block, config)  # the shortcut first: Keras walks graphs along first inputs
+    changes = block.step > 1 or x.shape[-1] != block.filters
+    path = shortcut.changed if changes else shortcut.unchanged
+    paths = path(x, reads[0], block, config)  # the shortcut first: Keras walks graphs along first inputs
     paths += [branch(read, block, config, letter) for letter, read in zip(config.letters, reads, strict=True)]
-    for weigh in weighing:
-        paths = weigh(reads[0], paths, block, config)
+    if shortcut.weigh:
+        paths = shortcut.weigh(reads[0], paths, block, config)
     x = layers.Add(name=f"{block.name}_sum")(paths) if len(paths) > 1 else paths[0]
     return order.out(x, f"{block.name}_out")
 
 
-def conv_norm_relu(x, filters, kernel_size, name, stride=1):
+def conv_norm_relu(x: KerasTensor, filters: int, kernel_size: int, name: str, stride: int = 1) -> KerasTensor:
     return norm_relu(conv(x, filters, kernel_size, name, stride=stride), name)
 
 
-def cifar(x, config):
+def cifar(x: KerasTensor, config: ResNetConfig) -> KerasTensor:
     """3x3, then what the order puts after a branch and after a sum."""
     order = ORDERS[config.order]
     return order.out(order.after(conv(x, config.stem_filters, 3, "stem"), "stem"), "stem")
 
 
-def imagenet(x, config):
+def imagenet(x: KerasTensor, config: ResNetConfig) -> KerasTensor:
     return max_pool(conv_norm_relu(x, config.stem_filters, 7, "stem", stride=2), "stem")
 
 
-def imagenet_bare(x, config):
+def imagenet_bare(x: KerasTensor, config: ResNetConfig) -> KerasTensor:
     """timm's resnetv2: nothing between the convolution and the pool."""
     return max_pool_signed(conv(x, config.stem_filters, 7, "stem", stride=2), "stem")
 
 
-def imagenet_caffe(x, config):
+def imagenet_caffe(x: KerasTensor, config: ResNetConfig) -> KerasTensor:
     """The first published weights': Caffe rounds sizes up, so that the pool's border is behind the last pixel only."""
     return max_pool(conv_norm_relu(x, config.stem_filters, 7, "stem", stride=2), "stem", before=0)
 
 
-def deep_convolutions(x, config, last=conv_norm_relu):
+def deep_convolutions(
+    x: KerasTensor, config: ResNetConfig, last: Callable[..., KerasTensor] = conv_norm_relu
+) -> KerasTensor:
     """Three 3x3 for the 7x7: He et al. 2019 (bag of tricks), figure 2b."""
     x = conv_norm_relu(x, max(1, config.stem_filters // 2), 3, "stem1", stride=2)
     x = conv_norm_relu(x, max(1, config.stem_filters // 2), 3, "stem2")
     return last(x, config.stem_filters, 3, "stem3")
 
 
-def deep(x, config):
+def deep(x: KerasTensor, config: ResNetConfig) -> KerasTensor:
     return max_pool(deep_convolutions(x, config), "stem")
 
 
-def deep_bare(x, config):
+def deep_bare(x: KerasTensor, config: ResNetConfig) -> KerasTensor:
     """timm's resnetv2 "d": nothing between the last convolution and the pool."""
     return max_pool_signed(deep_convolutions(x, config, conv), "stem")
 
 
-def deep_strided(x, config):
+def deep_strided(x: KerasTensor, config: ResNetConfig) -> KerasTensor:
     """A strided convolution for the pool: Bello et al. 2021 (ResNet-RS), section 6."""
     return conv_norm_relu(deep_convolutions(x, config), config.stem_filters, 3, "stem4", stride=2)
 
 
-STEMS = {"cifar": cifar, "imagenet": imagenet, "imagenet_bare": imagenet_bare, "imagenet_caffe": imagenet_caffe,
-         "deep": deep, "deep_bare": deep_bare, "deep_strided": deep_strided}  # fmt: skip
+STEMS = {
+    stem.__name__: stem for stem in (cifar, imagenet, imagenet_bare, imagenet_caffe, deep, deep_bare, deep_strided)
+}

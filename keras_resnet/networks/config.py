@@ -23,8 +23,10 @@ from keras_resnet.checks import (
 StemName = Literal["cifar", "imagenet", "imagenet_bare", "imagenet_caffe", "deep", "deep_bare", "deep_strided"]
 OrderName = Literal["post", "norm_after_sum", "relu_before_sum", "relu_only", "pre", "pyramid"]
 BranchName = Literal["basic", "bottleneck"]
-ShortcutName = Literal["none", "A", "A_append", "B", "C", "D", "pyramid", "constant_scaling", "shortcut_scaling",
-                       "exclusive_gating", "shortcut_only_gating", "conv", "dropout"]  # fmt: skip
+TableName = Literal[  # He et al. 2016, table 1
+    "constant_scaling", "shortcut_scaling", "exclusive_gating", "shortcut_only_gating", "conv", "dropout"
+]
+ShortcutName = Literal["none", "A", "A_append", "B", "C", "D", "pyramid", TableName]
 
 NARROWING = ("none", "B", "C", "D", "conv")  # the other shortcuts pad channels with zeros
 STEM_STRIDES = {stem: 1 if stem == "cifar" else 4 for stem in get_args(StemName)}
@@ -65,20 +67,20 @@ class ResNetConfig:
 
     smallest_size = SMALLEST_SIZE
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         expect_rules(_RULES, self)
         object.__setattr__(self, "stages", tuple(tuple(map(int, stage)) for stage in self.stages))  # JSON has lists
         channels = [self.stem_filters, *(filters for stage in self.stages for filters in stage)]
-        expect(self.groups == 1 or self.branch == "bottleneck", "groups",
-               "1 where branch='basic': only a bottleneck's 3x3 convolution has groups", self.groups)  # fmt: skip
+        one_group = "1 where branch='basic': only a bottleneck's 3x3 convolution has groups"
+        expect(self.groups == 1 or self.branch == "bottleneck", "groups", one_group, self.groups)
         for width in sorted({self.width(filters) for filters in channels[1:]}):
             expect(width % self.groups == 0, "groups", f"a divisor of the bottleneck's width {width}", self.groups)
-        expect(self.shortcut in NARROWING or channels == sorted(channels), "shortcut",
-               f"one of {', '.join(NARROWING)} where a block narrows: zero-padding cannot", self.shortcut)  # fmt: skip
-        expect(not (self.zero_init and self.shortcut == "none"), "zero_init",
-               "False for a plain network (shortcut='none'), which it would silence", self.zero_init)  # fmt: skip
-        expect(not (self.zero_init and self.order == "relu_before_sum"), "zero_init",
-               "False where a relu ends the branch: at zero it passes no gradient", self.zero_init)  # fmt: skip
+        narrowing = f"one of {', '.join(NARROWING)} where a block narrows: zero-padding cannot"
+        expect(self.shortcut in NARROWING or channels == sorted(channels), "shortcut", narrowing, self.shortcut)
+        silenced = "False for a plain network (shortcut='none'), which it would silence"
+        expect(not (self.zero_init and self.shortcut == "none"), "zero_init", silenced, self.zero_init)
+        stuck = "False where a relu ends the branch: at zero it passes no gradient"
+        expect(not (self.zero_init and self.order == "relu_before_sum"), "zero_init", stuck, self.zero_init)
 
     def width(self, filters: int) -> int:
         """The channels inside the bottleneck of a block of that many: the nearest integer, at least 1."""

@@ -3,11 +3,14 @@
 from typing import Unpack
 
 import keras
-from keras import layers
+from keras import KerasTensor, layers
 
-from keras_resnet.networks.builder import Interface, functional
+from keras_resnet.networks.arguments import Interface, expect_row
 from keras_resnet.networks.families import DenseNetConfig
 from keras_resnet.networks.layers import conv, dropout, max_pool, norm_relu
+from keras_resnet.networks.zoo import build
+
+HEAD_POOL = layers.GlobalAveragePooling2D
 
 
 def densenet(config: DenseNetConfig, *, name: str = "densenet", **interface: Unpack[Interface]) -> keras.Model:
@@ -17,10 +20,11 @@ def densenet(config: DenseNetConfig, *, name: str = "densenet", **interface: Unp
     >>> keras_resnet.densenet(keras_resnet.DenseNetConfig(stages=(2, 2), growth=4)).output.shape
     (None, 10)
     """
-    return functional(trunk, config, name=name, **interface)
+    expect_row(config, DenseNetConfig)
+    return build(config, name=name, **interface)
 
 
-def trunk(x, config):
+def trunk(x: KerasTensor, config: DenseNetConfig) -> KerasTensor:
     x = stem(x, config)
     for stage, count in enumerate(config.stages, start=1):
         if stage > 1:
@@ -31,13 +35,13 @@ def trunk(x, config):
     return norm_relu(x, "head")
 
 
-def stem(x, config):
+def stem(x: KerasTensor, config: DenseNetConfig) -> KerasTensor:
     if config.stem == "cifar":
         return conv(x, config.stem_filters, 3, "stem")
     return max_pool(norm_relu(conv(x, config.stem_filters, 7, "stem", stride=2), "stem"), "stem")
 
 
-def dense_layer(x, config, name):
+def dense_layer(x: KerasTensor, config: DenseNetConfig, name: str) -> KerasTensor:
     """H(x) of equation 2: norm-relu-conv, with a 1x1 before the 3x3 in B."""
     x, index = norm_relu(x, f"{name}0"), 1
     if config.bottleneck:
@@ -46,7 +50,7 @@ def dense_layer(x, config, name):
     return dropout(conv(x, config.growth, 3, f"{name}{index}"), config.dropout, f"{name}{index}")
 
 
-def transition(x, config, name):
+def transition(x: KerasTensor, config: DenseNetConfig, name: str) -> KerasTensor:
     filters = max(1, int(x.shape[-1] * config.compression))
     x = dropout(conv(norm_relu(x, name), filters, 1, name), config.dropout, name)
     return layers.AveragePooling2D(2, name=f"{name}_pool")(x)

@@ -20,7 +20,7 @@ class DenseNetConfig:
     dropout: float = 0.0  # after every convolution but the first; the paper's 0.2 is for data without augmentation
     head_dropout: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         expect_rules(_DENSENET_RULES, self)
         object.__setattr__(self, "stages", tuple(map(int, self.stages)))
 
@@ -63,7 +63,7 @@ class FractalNetConfig:
     classes = 10
     input_shape = (32, 32, 3)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         expect_rules(_FRACTALNET_RULES, self)
         chain = 3 * len(self.stages) * 2 ** (self.columns - 1)
         few_enough = f"so few that {LONGEST_CHAIN} layers make the longest path"
@@ -84,3 +84,5 @@ _FRACTALNET_RULES: dict[str, Rule] = {
 
 
 Config = ResNetConfig | DenseNetConfig | FractalNetConfig
+
+FAMILIES: dict[type, str] = {ResNetConfig: "resnet", DenseNetConfig: "densenet", FractalNetConfig: "fractalnet"}

@@ -5,11 +5,14 @@ from itertools import groupby
 from typing import Unpack
 
 import keras
+from keras import KerasTensor, layers
 
+from keras_resnet.networks.arguments import Interface, expect_row
 from keras_resnet.networks.blocks import ORDERS, STEMS, residual_block
-from keras_resnet.networks.builder import Interface, functional
 from keras_resnet.networks.config import LONGEST_CHAIN, Block, ResNetConfig, plan
+from keras_resnet.networks.zoo import build
 
+HEAD_POOL = layers.GlobalAveragePooling2D
 PART = 50  # blocks of a nested model
 
 
@@ -20,10 +23,11 @@ def resnet(config: ResNetConfig, *, name: str = "resnet", **interface: Unpack[In
     >>> keras_resnet.resnet(keras_resnet.ResNetConfig(stages=((16, 16), (32, 32)))).output.shape
     (None, 10)
     """
-    return functional(trunk, config, name=name, **interface)
+    expect_row(config, ResNetConfig)
+    return build(config, name=name, **interface)
 
 
-def trunk(x, config):
+def trunk(x: KerasTensor, config: ResNetConfig) -> KerasTensor:
     x = STEMS[config.stem](x, config)
     for part in parts(config):
         x = nest(x, part, config) if len(part) > 1 else residual_block(x, part[0], config)
@@ -36,11 +40,14 @@ def parts(config: ResNetConfig) -> list[list[Block]]:
     if len(blocks) <= PART or len(blocks) * chain(blocks[-1], config) <= LONGEST_CHAIN:
         return [[block] for block in blocks]
     stages = [list(stage) for _, stage in groupby(blocks, lambda block: block.name.split("_")[0])]
-    return [part for first, *rest in stages
-            for part in ([first], *(rest[start : start + PART] for start in range(0, len(rest), PART)))]  # fmt: skip
+    return [part for first, *rest in stages for part in ([first], *in_parts(rest))]
 
 
-def nest(x, blocks, config):
+def in_parts(blocks: list[Block]) -> list[list[Block]]:
+    return [blocks[start : start + PART] for start in range(0, len(blocks), PART)]
+
+
+def nest(x: KerasTensor, blocks: list[Block], config: ResNetConfig) -> KerasTensor:
     name = f"{blocks[0].name}_to_{blocks[-1].name.split('block')[1]}"
     inside = y = keras.Input((None, None, x.shape[-1]), name=f"{name}_in")
     for block in blocks:

@@ -1,23 +1,17 @@
 """Every published network by its name: the rows, paper by paper, and what builds them."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any
 
 from keras_resnet.checks import expect_known
-from keras_resnet.networks.config import ResNetConfig
-from keras_resnet.networks.families import Config, DenseNetConfig, FractalNetConfig
+from keras_resnet.networks.arguments import Head, Shape, check_arguments
+from keras_resnet.networks.config import BranchName, ResNetConfig
+from keras_resnet.networks.families import FAMILIES, Config, DenseNetConfig, FractalNetConfig
 
 if TYPE_CHECKING:
     import keras
-
-    from keras_resnet.networks.builder import Interface
-
-BUILDERS: dict[type, str] = {ResNetConfig: "resnet", DenseNetConfig: "densenet", FractalNetConfig: "fractalnet"}
 
 
 @dataclass(frozen=True)
@@ -26,7 +20,7 @@ class Paper:
     title: str
     arxiv: str
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.authors}, {self.title}, arXiv:{self.arxiv}"
 
 
@@ -61,42 +55,43 @@ RS_BLOCKS = {
 }
 
 
-def widths(blocks, filters):
+def widths(blocks: Sequence[int], filters: Sequence[int]) -> tuple[tuple[int, ...], ...]:
     """((f1,) * n1, (f2,) * n2, ...)"""
     return tuple((width,) * count for count, width in zip(blocks, filters, strict=True))
 
 
-def imagenet(depth, **changes):
+def imagenet(depth: int, **changes: Any) -> ResNetConfig:
     """He et al. 2015, table 1."""
-    branch, filters = ("basic", 64) if depth < 50 else ("bottleneck", 256)
+    branch: BranchName = "basic" if depth < 50 else "bottleneck"
+    filters = 64 if branch == "basic" else 256
     stages = widths(IMAGENET_BLOCKS[depth], [filters * 2**stage for stage in range(4)])
     return replace(ResNetConfig(stages=stages, stem="imagenet", stem_filters=64, branch=branch), **changes)
 
 
-def cifar(depth, **changes):
+def cifar(depth: int, **changes: Any) -> ResNetConfig:
     """He et al. 2015, section 4.2: 6n + 2 layers."""
     return replace(ResNetConfig(stages=widths([(depth - 2) // 6] * 3, (16, 32, 64))), **changes)
 
 
-def cifar_bottleneck(depth, **changes):
+def cifar_bottleneck(depth: int, **changes: Any) -> ResNetConfig:
     """He et al. 2016, section 4: 9n + 2 layers."""
     stages = widths([(depth - 2) // 9] * 3, (64, 128, 256))
     return replace(ResNetConfig(stages=stages, branch="bottleneck"), **changes)
 
 
-def wide(depth, k, **changes):
+def wide(depth: int, k: int, **changes: Any) -> ResNetConfig:
     """Zagoruyko and Komodakis 2016, table 1: 6n + 4 layers, k times as wide."""
     stages = widths([(depth - 4) // 6] * 3, (16 * k, 32 * k, 64 * k))
     return replace(ResNetConfig(stages=stages, order="pre"), **changes)
 
 
-def resnext29(groups, width):
+def resnext29(groups: int, width: int) -> ResNetConfig:
     """Xie et al. 2017, section 5.3."""
     stages = widths((3, 3, 3), (256, 512, 1024))
     return ResNetConfig(stages=stages, stem_filters=64, branch="bottleneck", inner=groups * width / 256, groups=groups)
 
 
-def pyramid(depth, alpha, branch="basic"):
+def pyramid(depth: int, alpha: int, branch: BranchName = "basic") -> ResNetConfig:
     """Han et al. 2017, equation 3: block k of N has 16 + k alpha / N channels, rounded; bottlenecks 4 times."""
     convolutions, expansion = (2, 1) if branch == "basic" else (3, 4)
     per_stage = (depth - 2) // (3 * convolutions)
@@ -105,25 +100,25 @@ def pyramid(depth, alpha, branch="basic"):
     return ResNetConfig(stages=stages, order="pyramid", shortcut="pyramid", branch=branch)
 
 
-def rs(depth):
+def rs(depth: int) -> ResNetConfig:
     """Bello et al. 2021, table 11."""
     size, blocks = RS_BLOCKS[depth]
     stages = widths(blocks, (256, 512, 1024, 2048))
     return imagenet(50, stages=stages, stem="deep_strided", shortcut="D", se_ratio=4, image_size=size)
 
 
-def densenet_imagenet(stages, growth):
+def densenet_imagenet(stages: tuple[int, ...], growth: int) -> DenseNetConfig:
     """Huang et al. 2017, table 1."""
     return DenseNetConfig(
         stages=stages, growth=growth, stem="imagenet", stem_filters=2 * growth, bottleneck=4, compression=0.5
     )
 
 
-def densenet_cifar(depth, growth):
+def densenet_cifar(depth: int, growth: int) -> DenseNetConfig:
     return DenseNetConfig(stages=((depth - 4) // 3,) * 3, growth=growth)
 
 
-def densenetbc_cifar(depth, growth):
+def densenetbc_cifar(depth: int, growth: int) -> DenseNetConfig:
     return DenseNetConfig(
         stages=((depth - 4) // 6,) * 3, growth=growth, stem_filters=2 * growth, bottleneck=4, compression=0.5
     )
@@ -215,11 +210,24 @@ def paper(name: str) -> Paper:
     return next(paper for paper, rows in PAPERS.items() if name in rows)
 
 
+def row(network: str | Config, **config_changes: Any) -> Config:
+    """The named row, or the one that is given, with those fields changed."""
+    if not isinstance(network, Config):
+        expect_known("network", NETWORKS, network)
+    config = NETWORKS[network] if isinstance(network, str) else network
+    known = [field.name for field in fields(config)]
+    for field in config_changes:
+        expect_known("config_changes", known, field)
+    return replace(config, **config_changes)
+
+
 def build(
-    name: str,
+    network: str | Config,
+    /,
     *,
+    name: str | None = None,
     classes: int | None = None,
-    input_shape: tuple[int | None, int | None, int] | None = None,
+    input_shape: Shape | None = None,
     weights: Any = None,
     include_top: bool = True,
     pooling: str | None = None,
@@ -227,18 +235,19 @@ def build(
     input_tensor: Any = None,
     remat: bool = False,
     **config_changes: Any,
-) -> keras.Model:
+) -> "keras.Model":
     """The published network of that name, with any field of its row changed.
 
     Args:
-        name: One of `keras_resnet.names()`.
+        network: One of `keras_resnet.names()`, or a row of your own, such as a `keras_resnet.ResNetConfig`.
+        name: Of the model; the network's by default, or its family's.
         classes: Outputs of the classifier; the weights' by default, or the paper's 10 or 1,000. Another number than
             the weights' replaces their classifier by a new one and keeps the rest.
         input_shape: (height, width, channels) of the images, where None stands for any size. By default the paper's,
             or (None, None, 3) without the top. Images are NHWC floats, RGB. One channel takes the sum of the weights'
             kernels for red, green and blue; other numbers take them in turn, scaled to the same response.
-        weights: None, or a source that `keras_resnet.load_weights` reads. The row gets the fields that the source's
-            weights imply, such as `stride_in="1x1"` for keras.applications' ResNet-50.
+        weights: None, or a source that `keras_resnet.load_weights` reads. A named row gets the fields that the
+            source's weights imply, such as `stride_in="1x1"` for keras.applications' ResNet-50.
         include_top: Whether pooling and classifier follow the last stage.
         pooling: Without the top: "avg" or "max" for a vector an image, None for the last stage's NHWC output.
         classifier_activation: Any Keras activation; None gives logits, always in float32.
@@ -249,7 +258,7 @@ def build(
             `keras_resnet.ResNetConfig`.
 
     Returns:
-        An uncompiled functional `keras.Model` of that name.
+        An uncompiled functional `keras.Model`.
 
     Raises:
         ValueError: Before anything is built: unknown names and fields (with the nearest ones), values out of range,
@@ -261,37 +270,23 @@ def build(
     >>> keras_resnet.build("resnet20", shortcut="B").count_params()
     274042
     """
-    return build_named(
-        name, config_changes, name=name, classes=classes, input_shape=input_shape, weights=weights,
-        include_top=include_top, pooling=pooling, classifier_activation=classifier_activation,
-        input_tensor=input_tensor, remat=remat,
-    )  # fmt: skip
-
-
-def build_named(
-    network: str, config_changes: Mapping[str, Any], *, name: str, **interface: Unpack[Interface]
-) -> keras.Model:
-    """The named row, changed as asked and as the weights imply, as a model."""
-    from keras_resnet.weights import implied, read
-
     config = row(network, **config_changes)
-    if interface.get("weights") is not None:
-        checkpoint = interface["weights"] = read(interface["weights"], config.stages)
-        config = replace(config, **implied(checkpoint, config, config_changes))
-    return build_row(config, name=name, **interface)
+    head = Head(include_top, pooling, classes, classifier_activation)
+    check_arguments(config, input_shape, weights, remat)
 
+    from keras_resnet.graph.remat import rematerialize  # with Keras, for which the errors until here do not wait
+    from keras_resnet.networks import builder
+    from keras_resnet.weights import implied, load, read
 
-def row(name: str, **config_changes: Any) -> Config:
-    """The named row with those fields changed."""
-    expect_known("name", NETWORKS, name)
-    known = [field.name for field in fields(NETWORKS[name])]
-    for field in config_changes:
-        expect_known("config_changes", known, field)
-    return replace(NETWORKS[name], **config_changes)
-
-
-def build_row(config: Config, *, name: str, **interface: Unpack[Interface]) -> keras.Model:
-    """The network of a row, whichever family's it is."""
-    family = BUILDERS[type(config)]
-    builder = import_module(f"keras_resnet.networks.{family}")  # and with it Keras, which the rows do not need
-    return getattr(builder, family)(config, name=name, **interface)
+    builder.check_keras(classifier_activation)
+    pretrained = None if weights is None else read(weights, config.stages)
+    if pretrained and isinstance(network, str):
+        config = replace(config, **implied(pretrained, config, config_changes))
+    outputs = builder.outputs_of(config, head, pretrained)
+    x = builder.image_input(config, input_shape, input_tensor, include_top)
+    y = builder.network(x, config, head, outputs, pretrained)
+    name = name or (network if isinstance(network, str) else FAMILIES[type(config)])
+    model = builder.functional(x, y, name, config)
+    if pretrained:
+        load(model, pretrained, head=builder.keeps_classifier(head, pretrained), adapt=True)
+    return rematerialize(model) if remat else model

@@ -119,7 +119,7 @@ class HyperResNet(keras_tuner.HyperModel):
     def draw(self, hp: keras_tuner.HyperParameters) -> Drawn:
         """The rows; what the recipe sets of the network is in the network's, but for what is drawn by that name."""
         drawn = self.rows(hp)
-        is_pair = isinstance(drawn, tuple) and len(drawn) == 2 and isinstance(drawn[0], tuple(zoo.BUILDERS))
+        is_pair = isinstance(drawn, tuple) and len(drawn) == 2 and isinstance(drawn[0], tuple(zoo.FAMILIES))
         expect(is_pair, "space", "a function that returns a row of a network and a recipe", drawn)
         return settled(drawn[0], recipe_of(drawn[1]), [known.name for known in hp.space])
 

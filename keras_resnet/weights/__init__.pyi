@@ -1,6 +1,6 @@
-from .checkpoint import Checkpoint
-from .load import classes_of, implied, load, load_weights
+from .load import implied, load, load_weights
+from .pretrained import PretrainedWeights
 from .readers import FORMATS, read
 from .schemes import SCHEMES
 
-__all__ = ["FORMATS", "SCHEMES", "Checkpoint", "classes_of", "implied", "load", "load_weights", "read"]
+__all__ = ["FORMATS", "SCHEMES", "PretrainedWeights", "implied", "load", "load_weights", "read"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,9 +12,16 @@ from keras_resnet.checks import expect
 from keras_resnet.graph.tracing import every_layer, replaced_calls, walk
 
 LINEAR = (
-    layers.Add, layers.Average, layers.Concatenate, layers.ZeroPadding2D, layers.AveragePooling2D, layers.MaxPooling2D,
-    layers.Dropout, layers.InputLayer, layers.Rescaling,
-)  # fmt: skip
+    layers.Add,
+    layers.Average,
+    layers.AveragePooling2D,
+    layers.Concatenate,
+    layers.Dropout,
+    layers.InputLayer,
+    layers.MaxPooling2D,
+    layers.Rescaling,
+    layers.ZeroPadding2D,
+)
 SIDE = 64
 
 
@@ -37,8 +45,8 @@ def absorbed(model: keras.Model, biases: Mapping[str, np.ndarray], origin: str) 
         for reader, values in added.items()
         if not is_taken_over(reader, values)
     ]
-    expect(not others, "weights", "no convolution with a bias but before norms that can take it over; one is added to "
-           f"what {', '.join(others[:3])} reads", origin)  # fmt: skip
+    taken_over = "no convolution with a bias but before norms that can take it over"
+    expect(not others, "weights", f"{taken_over}; one is added to what {', '.join(others[:3])} reads", origin)
     return {norm.name: pixels(norm, values)[0] for norm, values in added.items()}
 
 
@@ -58,8 +66,8 @@ def reads(model: keras.Model, biases: Mapping[str, np.ndarray]) -> dict[layers.L
     """What each layer but the linear ones reads, where each of these gives its bias or zeros; and its output."""
     read: dict[layers.Layer, np.ndarray] = {}
 
-    def replacement(layer, call):
-        def of_constants(x, *args, **kwargs):
+    def replacement(layer: Any, call: Any) -> Any:
+        def of_constants(x: Any, *args: Any, **kwargs: Any) -> Any:
             if isinstance(layer, LINEAR):
                 return call(x, *args, **kwargs)
             read[layer] = flat(x)
@@ -77,7 +85,7 @@ def reads(model: keras.Model, biases: Mapping[str, np.ndarray]) -> dict[layers.L
     return read
 
 
-def flat(tensors) -> np.ndarray:
+def flat(tensors: Any) -> np.ndarray:
     return np.concatenate([np.ravel(keras.ops.convert_to_numpy(tensor)) for tensor in keras.tree.flatten(tensors)])
 
 

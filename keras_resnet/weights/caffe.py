@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_resnet.checks import invalid
-from keras_resnet.weights.checkpoint import Affine, Checkpoint, Norm
+from keras_resnet.weights.layers import Affine, Norm
+from keras_resnet.weights.pretrained import PretrainedWeights
 
 
 class Field(NamedTuple):
@@ -106,13 +107,13 @@ class Layer(NamedTuple):
     message: Any
 
 
-def read_caffemodel(path: Path) -> Checkpoint:
+def read_caffemodel(path: Path) -> PretrainedWeights:
     """Caffe: convolutions, dense layers and norms of both generations of messages, without Caffe."""
     with refused(path):
         layers = [read_layer(message) for message in parsed(path)]
-        found = collected(layers)
-        require(found, "no layer has weights")
-        return Checkpoint(str(path), found, bgr=True, pool_pad=first_pool_pad(layers))
+        with_weights = collected(layers)
+        require(with_weights, "no layer has weights")
+        return PretrainedWeights(str(path), with_weights, bgr=True, pool_pad=first_pool_pad(layers))
 
 
 @contextmanager
@@ -224,26 +225,26 @@ def is_vector(weight: np.ndarray) -> bool:
 
 def collected(layers: Iterable[Layer]) -> Mapping[str, Affine | Norm]:
     """Every layer's weights by its name, a Scale's in the norm that it follows."""
-    found: dict[str, Any] = {}
+    by_name: dict[str, Any] = {}
     unscaled: dict[bytes, str] = {}  # the blobs that a BatchNorm wrote last, until a Scale reads them
     for layer in layers:
         if layer.weights:
-            collect(layer, found, unscaled)
+            collect(layer, by_name, unscaled)
         for blob in layer.writes:
             unscaled.pop(blob, None)
         if layer.weights and layer.kind == "BatchNorm":
             unscaled |= dict.fromkeys(layer.writes, layer.name)
-    return found
+    return by_name
 
 
-def collect(layer: Layer, found: dict[str, Any], unscaled: dict[bytes, str]) -> None:
+def collect(layer: Layer, by_name: dict[str, Any], unscaled: dict[bytes, str]) -> None:
     if layer.kind == "Scale":
         norm = norm_of(layer, unscaled)
-        found[norm] = scaled(found[norm], layer)
+        by_name[norm] = scaled(by_name[norm], layer)
     else:
         require(layer.kind in READERS, f"{layer.label}: weights of an unknown type")
-        require(layer.name not in found, f"{layer.label}: a second layer of that name")
-        found[layer.name] = READERS[layer.kind](layer)
+        require(layer.name not in by_name, f"{layer.label}: a second layer of that name")
+        by_name[layer.name] = READERS[layer.kind](layer)
 
 
 def norm_of(scale: Layer, unscaled: dict[bytes, str]) -> str:

@@ -1,4 +1,4 @@
-"""A checkpoint into a model, exactly, or not at all: which layer is which, and the conversions between them."""
+"""A pretrained into a model, exactly, or not at all: which layer is which, and the conversions between them."""
 
 import re
 import warnings
@@ -14,20 +14,17 @@ from keras_resnet.checks import expect, expect_rule, one_of
 from keras_resnet.graph.tracing import walk
 from keras_resnet.modelcard import IMAGENET, PREPROCESSINGS, Card, Preprocessing, attach, card
 from keras_resnet.weights.biases import absorbed
-from keras_resnet.weights.checkpoint import Affine, Checkpoint, Layer, Norm, Other
+from keras_resnet.weights.layers import Affine, Layer, Norm, Other
+from keras_resnet.weights.pretrained import PretrainedWeights
 from keras_resnet.weights.readers import read
-from keras_resnet.weights.schemes import OURS, Scheme, caffe_stem, recognized
+from keras_resnet.weights.schemes import HEAD, OURS, UNNAMED, Fields
+from keras_resnet.weights.sources import Blocks
 from keras_resnet.weights.structure import matched
 from keras_resnet.weights.wiring import refuse_other_wiring, traits
 
-HEAD = "predictions"
 STEMS = ("stem_conv", "stem1_conv")
 KINDS = {layers.Conv2D: Affine, layers.Dense: Affine, layers.BatchNormalization: Norm}
-UNNAMED = Scheme(
-    "by structure", (), {}, fits=lambda layers: True, epsilon=1e-5,
-    implies=lambda checkpoint: {} if checkpoint.pool_pad is None else {"stem": caffe_stem(checkpoint)},
-)  # fmt: skip
-SHOWN = 5
+SHOWN = 5  # names in an error
 
 
 @dataclass(frozen=True)
@@ -40,15 +37,16 @@ class Target:
 
 
 def targets(model: keras.Model) -> dict[str, Target]:
-    found: dict[str, Target] = {}
+    """By name, all layers of ours that have weights."""
+    by_name: dict[str, Target] = {}
     for layer in walk(model):
         kind = next((kind for of, kind in KINDS.items() if isinstance(layer, of)), Other)
         if layer.weights and (kind is not Other or re.match("stem|stage|head|predictions", layer.name)):
             expect(kind is not Other, "model", "convolutions, dense layers and batch norms", f"{layer.name}, {layer}")
-            expect(layer.name not in found, "model", "one network: no two layers of a name", f"{layer.name} twice")
+            expect(layer.name not in by_name, "model", "one network: no two layers of a name", f"{layer.name} twice")
             shape = tuple(layer.weights[0].shape)
-            found[layer.name] = Target(layer, kind, (1, 1, *shape) if len(shape) == 2 else shape)
-    return found
+            by_name[layer.name] = Target(layer, kind, (1, 1, *shape) if len(shape) == 2 else shape)
+    return by_name
 
 
 def load_weights(model: keras.Model, source: Any, *, channel_order: str | None = None) -> keras.Model:
@@ -82,21 +80,19 @@ def load_weights(model: keras.Model, source: Any, *, channel_order: str | None =
     is_built = isinstance(model, keras.Model) and len(getattr(model, "inputs", None) or ()) == 1
     expect(is_built, "model", "a built Keras model of one input", model)
     expect_rule(one_of(None, "RGB", "BGR"), "channel_order", channel_order)
-    checkpoint = read(source, blocks(model))
-    load(model, checkpoint, channel_order=channel_order)
+    load(model, read(source, blocks(model)), channel_order=channel_order)
     return model
 
 
-def blocks(model: keras.Model) -> tuple[int, ...]:
-    """Of every stage."""
-    found = {match.groups() for layer in walk(model) if (match := re.match(r"stage(\d+)_block(\d+)_", layer.name))}
-    stages = [int(stage) for stage, _ in found]
+def blocks(model: keras.Model) -> Blocks:
+    names = (re.match(r"stage(\d+)_block(\d+)_", layer.name) for layer in walk(model))
+    stages = [int(stage) for stage, _ in {name.groups() for name in names if name}]
     return tuple(stages.count(stage) for stage in sorted(set(stages)))
 
 
 def load(
     model: keras.Model,
-    checkpoint: Checkpoint,
+    pretrained: PretrainedWeights,
     *,
     head: bool = True,
     adapt: bool = False,
@@ -106,36 +102,34 @@ def load(
 
     Without `head` ours stays as it is; `adapt` lets the first convolution have another number of channels.
     """
-    scheme, ours = recognized(checkpoint), targets(model)
-    wanted = {name: target for name, target in ours.items() if head or name != HEAD}
-    names = paired(wanted, scheme, checkpoint)
-    refuse_contradictions(model, scheme or UNNAMED, checkpoint)
-    compare(wanted, names, scheme, checkpoint, adapt)
-    refuse_other_strides(wanted, names, checkpoint)
-    if scheme is OURS:
-        refuse_other_wiring(model, checkpoint)
-    if scheme is None:
-        warn_of_structure(checkpoint.origin)
-        scheme = UNNAMED
-    if checkpoint.download:
-        checkpoint = replace(checkpoint.download(), origin=checkpoint.origin)
-    bgr = (scheme.bgr or checkpoint.bgr) if channel_order is None else channel_order == "BGR"
-    found = {name: checkpoint.layers[theirs] for name, theirs in names.items()}
-    values = converted(model, wanted, found, scheme, bgr, checkpoint.origin)
-    known = described(model, checkpoint, scheme, head=HEAD in wanted)
+    wanted = {name: target for name, target in targets(model).items() if head or name != HEAD}
+    names = paired(wanted, pretrained)
+    refuse_contradictions(model, pretrained)
+    compare(wanted, names, pretrained, adapt)
+    refuse_other_strides(wanted, names, pretrained)
+    if pretrained.scheme is OURS:
+        refuse_other_wiring(model, pretrained)
+    if pretrained.scheme is UNNAMED:
+        warn_of_structure(pretrained.origin)
+    if pretrained.download:
+        pretrained = replace(pretrained.download(), origin=pretrained.origin)
+    values = converted(model, wanted, names, pretrained, channel_order)
+    known = described(model, pretrained, head=HEAD in wanted)
     for name, arrays in values.items():
         wanted[name].layer.set_weights(arrays)
     attach(model, known)
 
 
-def paired(wanted: Mapping[str, Target], scheme: Scheme | None, checkpoint: Checkpoint) -> dict[str, str]:
+def paired(wanted: Mapping[str, Target], pretrained: PretrainedWeights) -> dict[str, str]:
     """Our name -> the source's."""
-    if scheme:
-        return {name: scheme.of(name, checkpoint.layers) for name in wanted}
-    stem = next((layer.shape for layer in checkpoint.layers.values() if isinstance(layer, Affine)), (0,) * 4)
-    shapes = {name: (target.kind, with_channels(target.shape, stem[2]) if name in STEMS else target.shape)
-              for name, target in wanted.items()}  # fmt: skip
-    return matched(shapes, checkpoint, HEAD in wanted)
+    if pretrained.scheme is not UNNAMED:
+        return {name: pretrained.scheme.of(name, pretrained.layers) for name in wanted}
+    channels = next((layer.shape[2] for layer in pretrained.layers.values() if isinstance(layer, Affine)), 0)
+    shapes = {
+        name: (target.kind, with_channels(target.shape, channels) if name in STEMS else target.shape)
+        for name, target in wanted.items()
+    }
+    return matched(shapes, pretrained, HEAD in wanted)
 
 
 def warn_of_structure(origin: str) -> None:
@@ -149,39 +143,38 @@ def warn_of_structure(origin: str) -> None:
 # What does not fit
 
 
-def compare(wanted: Mapping[str, Target], names: Mapping[str, str], scheme: Scheme | None, checkpoint: Checkpoint,
-            adapt: bool) -> None:  # fmt: skip
+def compare(wanted: Mapping[str, Target], names: Mapping[str, str], pretrained: PretrainedWeights, adapt: bool) -> None:
     """Raises an error with all that is missing, left over, or of another kind or shape, by both names."""
-    there = checkpoint.layers
-    found = {name: there[theirs] for name, theirs in names.items() if theirs in there}
-    spare = {scheme.of(HEAD, there)} if scheme and HEAD not in wanted else set()
+    scheme, there = pretrained.scheme, pretrained.layers
+    both = {name: (wanted[name], there[theirs]) for name, theirs in names.items() if theirs in there}
+    taken = {*names.values(), *(() if HEAD in wanted else (scheme.of(HEAD, there),))}
     complaints = {
-        "missing": [f"{name} ({names[name] or 'without a name there'})" for name in names if name not in found],
-        "left over": [theirs for theirs in there if theirs not in {*names.values(), *spare}] if scheme else [],
+        "missing": [f"{name} ({names[name] or 'without a name there'})" for name in names if name not in both],
+        "left over": [theirs for theirs in there if theirs not in taken and scheme is not UNNAMED],
         "of another shape": [
-            f"{name} {wanted[name].shape} ({names[name]} {layer.shape})"
-            for name, layer in found.items()
-            if not fits(wanted[name], layer, adapt and name in STEMS)
+            f"{name} {target.shape} ({names[name]} {layer.shape})"
+            for name, (target, layer) in both.items()
+            if not fits(target, layer, adapt and name in STEMS)
         ],
         "without a bias there": [
             f"{name} ({names[name]})"
-            for name, layer in found.items()
-            if isinstance(layer, Affine) and layer.bias is None and getattr(wanted[name].layer, "use_bias", False)
+            for name, (target, layer) in both.items()
+            if isinstance(layer, Affine) and layer.bias is None and getattr(target.layer, "use_bias", False)
         ],
     }
     what = [f"{complaint}: {shortened(which)}" for complaint, which in complaints.items() if which]
-    by = f" under the names of {scheme.title}" if scheme and scheme.names else ""
-    expect(not what, "weights", "; ".join([f"weights of this network{by}", *what]), checkpoint.origin)
+    by = f" under the names of {scheme.title}" if scheme.names else ""
+    expect(not what, "weights", "; ".join([f"weights of this network{by}", *what]), pretrained.origin)
 
 
-def refuse_other_strides(wanted: Mapping[str, Target], names: Mapping[str, str], checkpoint: Checkpoint) -> None:
+def refuse_other_strides(wanted: Mapping[str, Target], names: Mapping[str, str], pretrained: PretrainedWeights) -> None:
     """Where the source tells them; not of the stages in which ours may trade them for dilation."""
     dilated = any(getattr(target.layer, "dilation_rate", (1, 1)) != (1, 1) for target in wanted.values())
     compared = [name for name in names if not (dilated and re.match(r"stage([3-9]|\d\d)", name))]
-    strides = {name: getattr(checkpoint.layers[names[name]], "stride", None) for name in compared}
-    other = [f"{name} ({names[name]})" for name, stride in strides.items()
-             if stride not in (None, getattr(wanted[name].layer, "strides", (1,))[0])]  # fmt: skip
-    expect(not other, "weights", f"weights of this network; of another stride: {shortened(other)}", checkpoint.origin)
+    theirs = {name: getattr(pretrained.layers[names[name]], "stride", None) for name in compared}
+    ours = {name: getattr(wanted[name].layer, "strides", (1,))[0] for name in compared}
+    other = [f"{name} ({names[name]})" for name in compared if theirs[name] not in (None, ours[name])]
+    expect(not other, "weights", f"weights of this network; of another stride: {shortened(other)}", pretrained.origin)
 
 
 def fits(target: Target, layer: Layer, stem: bool) -> bool:
@@ -200,30 +193,51 @@ def shortened(names: list[str]) -> str:
     return ", ".join(names[:SHOWN]) + more
 
 
-def refuse_contradictions(model: keras.Model, scheme: Scheme, checkpoint: Checkpoint) -> None:
+def refuse_contradictions(model: keras.Model, pretrained: PretrainedWeights) -> None:
     """Other projects' names do not show all that their weights imply; of ours, the wiring is compared."""
-    names, here = {layer.name for layer in walk(model)}, traits(model)
+    names, scheme = {layer.name for layer in walk(model)}, pretrained.scheme
     for name, instead in scheme.instead.items():
-        expect(name not in names, "weights", instead, checkpoint.origin)
-    for field, value in ({} if scheme is OURS else scheme.implies(checkpoint)).items():
-        found = here.get(field, value)
-        expect(found == value, field, f"{value!r}, which the weights of {checkpoint.origin} imply", found)
+        expect(name not in names, "weights", instead, pretrained.origin)
+    if scheme is not OURS:
+        expect_agreement(scheme.implies(pretrained), traits(model), pretrained.origin)
+
+
+def expect_agreement(implied_fields: Fields, given: Mapping[str, Any], origin: str) -> None:
+    """Whatever is given is as the weights imply."""
+    for field, value in implied_fields.items():
+        here = given.get(field, value)
+        expect(here == value, field, f"{value!r}, which the weights of {origin} imply", here)
 
 
 # From the source's arrays to ours
 
 
-def converted(model, wanted, found, scheme, bgr, origin) -> dict[str, list[np.ndarray]]:
+def converted(
+    model: keras.Model,
+    wanted: Mapping[str, Target],
+    names: Mapping[str, str],
+    pretrained: PretrainedWeights,
+    channel_order: str | None,
+) -> dict[str, list[np.ndarray]]:
     """Our layer -> its arrays."""
-    biases = {name: layer.bias for name, layer in found.items()
-              if isinstance(layer, Affine) and layer.bias is not None and not wanted[name].layer.use_bias}  # fmt: skip
-    offsets = absorbed(model, biases, origin)
+    theirs = {name: pretrained.layers[names[name]] for name in names}
+    affine = {name: layer for name, layer in theirs.items() if isinstance(layer, Affine)}
+    norms = {name: layer for name, layer in theirs.items() if isinstance(layer, Norm)}
+    bgr = (pretrained.scheme.bgr or pretrained.bgr) if channel_order is None else channel_order == "BGR"
+    offsets = absorbed(model, biases_before_norms(wanted, affine), pretrained.origin)
     return {
-        name: norm_arrays(wanted[name].layer, layer, offsets.get(name, 0), scheme.epsilon)
-        if isinstance(layer, Norm)
-        else affine_arrays(wanted[name], layer, bgr and name in STEMS)
-        for name, layer in found.items()
+        **{name: affine_arrays(wanted[name], layer, bgr and name in STEMS) for name, layer in affine.items()},
+        **{
+            name: norm_arrays(wanted[name].layer, layer, offsets.get(name, 0), pretrained.scheme.epsilon)
+            for name, layer in norms.items()
+        },
     }
+
+
+def biases_before_norms(wanted: Mapping[str, Target], affine: Mapping[str, Affine]) -> dict[str, np.ndarray]:
+    """Those of the source's convolutions whose counterparts here have none."""
+    biases = {name: layer.bias for name, layer in affine.items() if not wanted[name].layer.use_bias}
+    return {name: bias for name, bias in biases.items() if bias is not None}
 
 
 def affine_arrays(target: Target, source: Affine, reversed_channels: bool) -> list[np.ndarray]:
@@ -242,7 +256,7 @@ def to_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
     return kernel[:, :, np.arange(channels) % there] * (there / channels)
 
 
-def norm_arrays(layer, source: Norm, offset, scheme_epsilon) -> list[np.ndarray]:
+def norm_arrays(layer: Any, source: Norm, offset: Any, scheme_epsilon: float | None) -> list[np.ndarray]:
     """Another epsilon goes into gamma, exactly: gamma sqrt((variance + ours) / (variance + theirs))."""
     gamma, epsilon = source.gamma, source.epsilon or scheme_epsilon or layer.epsilon
     if epsilon != layer.epsilon:
@@ -254,50 +268,40 @@ def norm_arrays(layer, source: Norm, offset, scheme_epsilon) -> list[np.ndarray]
 # What else the source tells
 
 
-def implied(checkpoint: Checkpoint, config: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+def implied(pretrained: PretrainedWeights, config: Any, given: Mapping[str, Any]) -> Fields:
     """The fields that a residual network's row must have for these weights; those `given` must agree.
 
     A plain network stays plain: no weights imply shortcuts.
     """
     if not hasattr(config, "stride_in"):
         return {}
-    fields = (recognized(checkpoint) or UNNAMED).implies(checkpoint)
+    fields = pretrained.scheme.implies(pretrained)
     fields.pop("order", None)  # which makes another network: the model is compared with it, not changed
-    for field, value in fields.items():
-        found = given.get(field, value)
-        expect(found == value, field, f"{value!r}, which the weights of {checkpoint.origin} imply", found)
+    expect_agreement(fields, given, pretrained.origin)
     return {field: value for field, value in fields.items() if field != "shortcut" or config.shortcut != "none"}
 
 
-def classes_of(checkpoint: Checkpoint) -> int | None:
-    """Outputs of the source's classifier."""
-    if scheme := recognized(checkpoint):
-        head = checkpoint.layers.get(scheme.of(HEAD, checkpoint.layers))
-    else:
-        head = next((layer for layer in reversed(list(checkpoint.layers.values())) if isinstance(layer, Affine)), None)
-    return head.shape[-1] if isinstance(head, Affine) and head.shape[:2] == (1, 1) else None
-
-
-def described(model: keras.Model, checkpoint: Checkpoint, scheme: Scheme, head: bool) -> Card:
+def described(model: keras.Model, pretrained: PretrainedWeights, head: bool) -> Card:
     """The model's card says where the weights are from, how they read images, and what their classes are."""
     known = card(model) or Card(network=model.name, config={}, input_shape=model.input_shape[1:])
-    source = checkpoint.card if checkpoint.card and head else Card(network="", config={}, input_shape=())
+    source = pretrained.card if pretrained.card and head else Card(network="", config={}, input_shape=())
     known = replace(
         known, **{name: getattr(source, name) for name in ("data", "metrics", "recipe", "seed", "versions")}
     )
-    usual, names = what_is_usual(checkpoint, scheme)
-    preprocessing, share = checkpoint.preprocessing or usual
+    usual, names = what_is_usual(pretrained)
+    preprocessing, share = pretrained.preprocessing or usual
     return replace(
         known,
-        weights=checkpoint.origin,
+        weights=pretrained.origin,
         preprocessing=preprocessing and preprocessing.for_input(known.input_shape, share),
-        class_names=(checkpoint.class_names or names) if head else None,
+        class_names=(pretrained.class_names or names) if head else None,
     )
 
 
-def what_is_usual(checkpoint: Checkpoint, scheme: Scheme) -> tuple[tuple[Preprocessing | None, float], Any]:
+def what_is_usual(pretrained: PretrainedWeights) -> tuple[tuple[Preprocessing | None, float], Any]:
     """Preprocessing and class names of a scheme's weights for ImageNet, or for its only data."""
-    names = {1000: IMAGENET, len(scheme.only_data): scheme.only_data}.get(classes_of(checkpoint) or -1)
+    scheme = pretrained.scheme
+    names = {1000: IMAGENET, len(scheme.only_data): scheme.only_data}.get(pretrained.classes or -1)
     if scheme.preprocessing is None or names is None:
         return (None, 1.0), None
     preprocessing, share = PREPROCESSINGS[scheme.preprocessing]

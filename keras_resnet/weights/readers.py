@@ -1,4 +1,4 @@
-"""From a path, an address or a model to a checkpoint: a reader for every format."""
+"""From a path, an address or a model to a pretrained: a reader for every format."""
 
 import json
 import re
@@ -20,7 +20,8 @@ from keras_resnet.checks import ArgumentError, expect, invalid
 from keras_resnet.graph.tracing import walk
 from keras_resnet.modelcard import IMAGENET, Card, card, of_unit
 from keras_resnet.weights.caffe import read_caffemodel
-from keras_resnet.weights.checkpoint import Affine, Checkpoint, Layer, Norm, Other
+from keras_resnet.weights.layers import Affine, Layer, Norm, Other
+from keras_resnet.weights.pretrained import PretrainedWeights
 from keras_resnet.weights.sources import (
     APPLICATIONS,
     CIFAR10,
@@ -36,9 +37,9 @@ from keras_resnet.weights.sources import (
 )
 
 
-def read(source: Any, stages: Sequence[Any]) -> Checkpoint:
-    """The checkpoint of a file, an address or a Keras model; a row's stages choose among keras.applications'."""
-    if isinstance(source, Checkpoint):
+def read(source: Any, stages: Sequence[Any]) -> PretrainedWeights:
+    """The pretrained of a file, an address or a Keras model; a row's stages choose among keras.applications'."""
+    if isinstance(source, PretrainedWeights):
         return source
     if isinstance(source, keras.Model):
         return read_keras_model(source)
@@ -54,7 +55,7 @@ def read(source: Any, stages: Sequence[Any]) -> Checkpoint:
 # torch's state dicts, in its own files and in safetensors
 
 
-def read_torch(path: Path) -> Checkpoint:
+def read_torch(path: Path) -> PretrainedWeights:
     """torch: a state dict, bare or under `state_dict`, `model` or `net`. A file that would run code is refused."""
     import torch
 
@@ -62,14 +63,14 @@ def read_torch(path: Path) -> Checkpoint:
         state = state_dict(torch.load(path, map_location="cpu", weights_only=True))
         tensors = {str(name): value for name, value in state.items() if isinstance(value, torch.Tensor)}
         require_real(tensor.is_complex() for tensor in tensors.values())
-        found = torch_layers({name: value.detach().float().numpy() for name, value in tensors.items()})
+        layers = torch_layers({name: value.detach().float().numpy() for name, value in tensors.items()})
     except UnpicklingError:
-        raise invalid("weights", "a whole torch file of tensors and plain containers: what holds more could run code, "
-                      "and is not read", str(path)) from None  # fmt: skip
+        whole = "a whole torch file of tensors and plain containers: what holds more could run code, and is not read"
+        raise invalid("weights", whole, str(path)) from None
     except Exception as error:  # whatever the unpickler, the archive and odd tensors raise
         unreadable(path, "torch", error)
-    expect(found, "weights", "a file with a state dict, bare or under 'state_dict', 'model' or 'net'", str(path))
-    return Checkpoint(str(path), found)
+    expect(layers, "weights", "a file with a state dict, bare or under 'state_dict', 'model' or 'net'", str(path))
+    return PretrainedWeights(str(path), layers)
 
 
 def require_real(are_complex: Iterable[bool]) -> None:
@@ -84,7 +85,7 @@ def state_dict(loaded: Any) -> Mapping[str, Any]:
     return loaded if isinstance(loaded, Mapping) else {}
 
 
-def read_safetensors(path: Path) -> Checkpoint:
+def read_safetensors(path: Path) -> PretrainedWeights:
     """safetensors: a state dict, without torch."""
     from safetensors import SafetensorError, safe_open
 
@@ -92,10 +93,10 @@ def read_safetensors(path: Path) -> Checkpoint:
         with safe_open(path, framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         require_real(map(np.iscomplexobj, tensors.values()))
-        found = torch_layers({name: value.astype("float32") for name, value in tensors.items()})
+        layers = torch_layers({name: value.astype("float32") for name, value in tensors.items()})
     except (SafetensorError, TypeError, ValueError, OSError) as error:  # a TypeError: numpy has no bfloat16
         unreadable(path, "safetensors", error)
-    return Checkpoint(str(path), found, ordered=False)
+    return PretrainedWeights(str(path), layers, ordered=False)
 
 
 def torch_layers(tensors: Mapping[str, np.ndarray]) -> dict[str, Layer]:
@@ -130,19 +131,19 @@ def whole_or_other(layer: Affine | Norm, shapes: Mapping[str, tuple[int, ...]]) 
 # Keras' files and models
 
 
-def read_keras(path: Path) -> Checkpoint:
+def read_keras(path: Path) -> PretrainedWeights:
     """Keras: what `save_weights` and `save` write, of our networks and of keras.applications'."""
     if path.suffix != ".keras":
-        found, names = keras_layers(path, {})
-        return Checkpoint(str(path), found, {name: {} for name in names}, ordered=False)
+        layers, names = keras_layers(path, {})
+        return PretrainedWeights(str(path), layers, {name: {} for name in names}, ordered=False)
     try:
         with zipfile.ZipFile(path) as archive:
             settings = dict(layer_settings(json.loads(archive.read("config.json"))))
             weights, its_card = BytesIO(archive.read("model.weights.h5")), card(path)
     except Exception as error:  # whatever the archive and its parts raise
         unreadable(path, "Keras", error)
-    found, _ = keras_layers(weights, told_strides(settings), path)
-    return with_card(Checkpoint(str(path), found, settings), its_card)
+    layers, _ = keras_layers(weights, told_strides(settings), path)
+    return with_card(PretrainedWeights(str(path), layers, settings), its_card)
 
 
 def layer_settings(config: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -169,17 +170,17 @@ def keras_layers(
     file: Any, settings: Mapping[str, Mapping[str, Any]], path: Any = None
 ) -> tuple[dict[str, Layer], set[str]]:
     """Those with weights, in the order of the settings, and the names of all."""
-    found: dict[str, Layer] = {}
+    layers: dict[str, Layer] = {}
     names: set[str] = set()
 
-    def visit(where, group):
+    def visit(where: str, group: Any) -> None:
         if isinstance(group, h5py.Group) and "name" in group.attrs and where.startswith("layers/"):
             name = group.attrs["name"]
             names.add(name)
             if "0" in group:
-                if name in found:
+                if name in layers:
                     raise ValueError(f"two layers of the name {name}")
-                found[name] = keras_layer([array(group[str(i)]) for i in range(len(group))], settings.get(name, {}))
+                layers[name] = keras_layer([array(group[str(i)]) for i in range(len(group))], settings.get(name, {}))
 
     try:
         with h5py.File(file) as opened:
@@ -187,7 +188,7 @@ def keras_layers(
     except Exception as error:  # whatever h5py raises on a file that is none
         unreadable(path or file, "Keras", error)
     position = {name: index for index, name in enumerate(settings)}
-    return dict(sorted(found.items(), key=lambda item: position.get(item[0], -1))), names
+    return dict(sorted(layers.items(), key=lambda item: position.get(item[0], -1))), names
 
 
 def array(dataset: h5py.Dataset) -> np.ndarray:
@@ -197,24 +198,24 @@ def array(dataset: h5py.Dataset) -> np.ndarray:
     return np.array(dataset, "float32")
 
 
-def read_keras_model(model: keras.Model) -> Checkpoint:
+def read_keras_model(model: keras.Model) -> PretrainedWeights:
     weighted = [layer for layer in walk(model) if layer.weights]
     names = [layer.name for layer in weighted]
     expect(len(set(names)) == len(names), "weights", "one network: no two layers of a name", f"the model {model.name}")
     settings = json.loads(json.dumps({layer.name: layer.get_config() for layer in walk(model)}, default=str))
     told = told_strides(settings)
-    found = {layer.name: keras_layer([np.array(variable) for variable in layer.weights], told[layer.name])
-             for layer in weighted}  # fmt: skip
-    return with_card(Checkpoint(f"the model {model.name}", found, settings), card(model))
+    arrays = {layer.name: [np.array(variable) for variable in layer.weights] for layer in weighted}
+    layers = {name: keras_layer(arrays[name], told[name]) for name in names}
+    return with_card(PretrainedWeights(f"the model {model.name}", layers, settings), card(model))
 
 
-def with_card(checkpoint: Checkpoint, its_card: Card | None) -> Checkpoint:
+def with_card(pretrained: PretrainedWeights, its_card: Card | None) -> PretrainedWeights:
     """With what the card of a network of ours tells."""
     if its_card is None:
-        return checkpoint
-    done = its_card.preprocessing
-    return replace(checkpoint, card=its_card, preprocessing=(done, done.share) if done else None,
-                   class_names=its_card.class_names)  # fmt: skip
+        return pretrained
+    its = its_card.preprocessing
+    preprocessing = (its, its.share) if its else None
+    return replace(pretrained, card=its_card, preprocessing=preprocessing, class_names=its_card.class_names)
 
 
 def keras_layer(arrays: list[np.ndarray], settings: Mapping[str, Any]) -> Layer:
@@ -234,7 +235,7 @@ def keras_layer(arrays: list[np.ndarray], settings: Mapping[str, Any]) -> Layer:
 # The Hugging Face hub
 
 
-def read_hub(address: str) -> Checkpoint:
+def read_hub(address: str) -> PretrainedWeights:
     """timm's repositories: safetensors first, and what config.json says of preprocessing and classes."""
     repository, _, revision = address.removeprefix(HUB).partition("@")
     from huggingface_hub import hf_hub_download
@@ -246,31 +247,31 @@ def read_hub(address: str) -> Checkpoint:
     try:
         config = json.loads(fetched("config.json").read_text())
         try:
-            checkpoint = read_safetensors(fetched("model.safetensors"))
+            pretrained = read_safetensors(fetched("model.safetensors"))
         except LocalEntryNotFoundError:  # a kind of the next one: the hub cannot be reached
             raise
         except EntryNotFoundError:
             expect_file(file := fetched("pytorch_model.bin"))
-            checkpoint = read_torch(file)
+            pretrained = read_torch(file)
     except ArgumentError:
         raise
     except Exception as error:  # whatever the hub raises
         raise invalid("weights", f"a repository of timm's that can be reached ({error})", address) from error
-    return replace(checkpoint, origin=address, **config_tells(config, address))
+    return replace(pretrained, origin=address, **config_tells(config, address))
 
 
 def config_tells(config: Any, address: str) -> dict[str, Any]:
     """Preprocessing and class names in a config.json of timm's; what makes no sense there is passed over, and said."""
     config = config if isinstance(config, dict) else {}
     architecture = str(config.get("architecture", ""))
-    expect(not re.search(r"blur|aa\d", architecture), "weights", "a network without the anti-aliasing filters of "
-           f"{architecture}, which are not in its weights", address)  # fmt: skip
+    filters = f"the anti-aliasing filters of {architecture}, which are not in its weights"
+    expect(not re.search(r"blur|aa\d", architecture), "weights", f"a network without {filters}", address)
     config = {**config, **(config.get("pretrained_cfg") or {})}
     names, labels = IMAGENET if config.get("num_classes") == 1000 else None, config.get("label_names")
     is_list = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
-    found: dict[str, Any] = {"class_names": tuple(labels) if is_list else names}
+    told: dict[str, Any] = {"class_names": tuple(labels) if is_list else names}
     if "mean" not in config:
-        return found
+        return told
     try:
         normalization = of_unit(config["mean"], config["std"])
         reads = replace(normalization, interpolation=config.get("interpolation", "bilinear"))
@@ -278,18 +279,18 @@ def config_tells(config: Any, address: str) -> dict[str, Any]:
         expect(0 < share <= 1, "crop_pct", "a share in (0, 1]", share)
     except (KeyError, TypeError, ValueError) as error:
         warnings.warn(f"config.json of {address} does not say how to read images: {error}", stacklevel=2)
-        return found
-    return found | {"preprocessing": (reads, share)}
+        return told
+    return told | {"preprocessing": (reads, share)}
 
 
 # keras.applications
 
 
-def read_applications(blocks: Blocks) -> Checkpoint:
+def read_applications(blocks: Blocks) -> PretrainedWeights:
     """Names and shapes; Keras downloads the weights, or finds them in its cache, once these have been found to fit."""
     builder = getattr(keras.applications, APPLICATIONS[blocks])
 
-    def download():
+    def download() -> PretrainedWeights:
         try:
             return read_keras_model(builder(weights=IMAGENET))
         except Exception as error:  # Keras' downloader raises nothing narrower
@@ -302,14 +303,14 @@ def read_applications(blocks: Blocks) -> Checkpoint:
 # Our own
 
 
-def read_trained(blocks: Blocks) -> Checkpoint:
+def read_trained(blocks: Blocks) -> PretrainedWeights:
     """Of a network that this project trained on CIFAR-10, in the package."""
     origin = f"{TRAINED[blocks]}-{CIFAR10}.keras"
     with as_file(files("keras_resnet") / "weights" / "trained" / origin) as path:
         return replace(read_keras(path), origin=f"keras_resnet's {origin}")
 
 
-NAMED: dict[Any, Callable[[Blocks], Checkpoint]] = {IMAGENET: read_applications, CIFAR10: read_trained}
+NAMED: dict[Any, Callable[[Blocks], PretrainedWeights]] = {IMAGENET: read_applications, CIFAR10: read_trained}
 
 
 # What all readers share
@@ -320,7 +321,7 @@ def unreadable(source: object, writer: str, error: Exception) -> NoReturn:
     raise invalid("weights", f"what {writer} wrote ({reason})", str(source)) from error
 
 
-READERS: dict[str, Callable[[Path], Checkpoint]] = {
+READERS: dict[str, Callable[[Path], PretrainedWeights]] = {
     "keras": read_keras,
     "safetensors": read_safetensors,
     "caffe": read_caffemodel,

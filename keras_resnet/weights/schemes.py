@@ -3,18 +3,22 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras_resnet.checks import expect, invalid
-from keras_resnet.weights.checkpoint import Affine, Checkpoint, Layer, Norm
+from keras_resnet.weights.layers import Affine, Layers, Norm
 
-Layers = Mapping[str, Layer]
+if TYPE_CHECKING:
+    from keras_resnet.weights.pretrained import PretrainedWeights
+
+HEAD = "predictions"
+Fields = dict[str, Any]  # of a residual network's row
 
 
 class Number(int):
     """In a template: `{s}` as it is, `{s:-1}` and `{s:+1}` with that added, `{s:a}` as a letter."""
 
-    def __format__(self, spec):
+    def __format__(self, spec: str) -> str:
         return chr(ord("a") - 1 + self) if spec == "a" else str(self + int(spec or 0))
 
 
@@ -29,7 +33,7 @@ class Scheme:
     networks: tuple[str, ...]  # shell patterns of the published networks that it has names for
     names: Mapping[str, tuple[str, ...]]
     fits: Callable[[Layers], bool]  # whether a source's names are these
-    implies: Callable[[Checkpoint], dict[str, Any]] = lambda checkpoint: {}  # fields of the row
+    implies: Callable[["PretrainedWeights"], Fields] = lambda pretrained: {}
     instead: Mapping[str, str] = field(default_factory=dict)  # layers of ours that it has never: what to expect then
     epsilon: float | None = None  # of the norms, where the format does not tell; None is that of the model
     bgr: bool = False  # whether the network reads blue, green, red
@@ -40,10 +44,11 @@ class Scheme:
         """The source's possible names of a layer of ours."""
         if not self.names:
             return [name]
-        found = ((re.fullmatch(re.sub(r"\{(\w)\}", r"(?P<\1>\\d+)", ours), name), theirs)
-                 for ours, theirs in self.names.items())  # fmt: skip
-        return [template.format(**{key: Number(value) for key, value in match.groupdict().items()})
-                for match, templates in found if match for template in templates]  # fmt: skip
+        for ours, theirs in self.names.items():
+            if match := re.fullmatch(re.sub(r"\{(\w)\}", r"(?P<\1>\\d+)", ours), name):
+                numbers = {key: Number(value) for key, value in match.groupdict().items()}
+                return [template.format(**numbers) for template in theirs]
+        return []
 
     def of(self, name: str, layers: Layers) -> str:
         """The source's name of a layer of ours: the first candidate that is there with its kind, or else the first."""
@@ -62,16 +67,16 @@ def kernel_size(layers: Layers, name: str) -> int | None:
     return layer.kernel.shape[0] if isinstance(layer, Affine) else None
 
 
-def implied_by_ours(checkpoint):
+def implied_by_ours(pretrained: "PretrainedWeights") -> Fields:
     """What the row in a card says, which a file of weights alone has not."""
-    row = checkpoint.card.config if checkpoint.card else {}
+    row = pretrained.card.config if pretrained.card else {}
     return {field: row[field] for field in ("stem", "shortcut", "stride_in") if field in row}
 
 
 # torch
 
 
-def projections(layers: Layers, changed: str, unchanged: str, pooled: str = "-") -> dict[str, Any]:
+def projections(layers: Layers, changed: str, unchanged: str, pooled: str = "-") -> Fields:
     """The shortcut that a source's names show: none of it where only options without parameters are."""
     if named(layers, pooled):
         return {"shortcut": "D"}
@@ -80,8 +85,8 @@ def projections(layers: Layers, changed: str, unchanged: str, pooled: str = "-")
     return {"shortcut": "B"} if named(layers, changed) else {}
 
 
-def implied_by_torchvision(checkpoint):
-    layers = checkpoint.layers
+def implied_by_torchvision(pretrained: "PretrainedWeights") -> Fields:
+    layers = pretrained.layers
     if "conv1.0" in layers:
         stem = "deep_strided" if "maxpool.0" in layers else "deep"
     else:
@@ -92,21 +97,21 @@ def implied_by_torchvision(checkpoint):
     )
 
 
-def implied_by_akamaster(checkpoint):
+def implied_by_akamaster(pretrained: "PretrainedWeights") -> Fields:
     block = r"layer\d\.{}\.shortcut\.0"
-    found = projections(checkpoint.layers, block.format(r"\d+"), block.format(r"[1-9]\d*"))
-    return {"stem": "cifar", "order": "post", "stride_in": "3x3", "shortcut": "A"} | found
+    shown = projections(pretrained.layers, block.format(r"\d+"), block.format(r"[1-9]\d*"))
+    return {"stem": "cifar", "order": "post", "stride_in": "3x3", "shortcut": "A"} | shown
 
 
-def implied_by_timm_v2(checkpoint):
-    layers = checkpoint.layers
+def implied_by_timm_v2(pretrained: "PretrainedWeights") -> Fields:
+    layers = pretrained.layers
     if "stem.conv1" in layers:
         return {"stem": "deep_bare", "order": "pre", "stride_in": "3x3", "shortcut": "D"}
     stem = "cifar" if kernel_size(layers, "stem.conv") == 3 else "imagenet_bare"
     return {"stem": stem, "order": "pre", "stride_in": "3x3", "shortcut": "B"}
 
 
-def implied_by_wide(checkpoint):
+def implied_by_wide(pretrained: "PretrainedWeights") -> Fields:
     return {"stem": "cifar", "order": "pre", "shortcut": "B"}
 
 
@@ -145,21 +150,21 @@ def caffe_layer(kind: str, end: str) -> tuple[str, ...]:
     return f"{kind}{{s:+1}}{{b:a}}_branch{end}", f"{kind}{{s:+1}}b{{b:-1}}_branch{end}"
 
 
-def caffe_stem(checkpoint: Checkpoint) -> str:
+def caffe_stem(pretrained: "PretrainedWeights") -> str:
     """Caffe rounds a pool's size up: only without padding is that a border of ours, behind the last pixel."""
-    pad = checkpoint.pool_pad
-    expect(pad in (None, 0), "weights", "a first max pool without padding, as in the published Caffe networks",
-           f"{checkpoint.origin} with a padding of {pad}")  # fmt: skip
+    pad = pretrained.pool_pad
+    expected = "a first max pool without padding, as in the published Caffe networks"
+    expect(pad in (None, 0), "weights", expected, f"{pretrained.origin} with a padding of {pad}")
     return "imagenet_caffe"
 
 
-def implied_by_caffe(checkpoint):
-    strided = checkpoint.layers.get("res3a_branch2a")
+def implied_by_caffe(pretrained: "PretrainedWeights") -> Fields:
+    strided = pretrained.layers.get("res3a_branch2a")
     in_3x3 = isinstance(strided, Affine) and strided.shape[0] == 1 and strided.stride == 1
-    return {"stem": caffe_stem(checkpoint), "order": "post", "stride_in": "3x3" if in_3x3 else "1x1", "shortcut": "B"}
+    return {"stem": caffe_stem(pretrained), "order": "post", "stride_in": "3x3" if in_3x3 else "1x1", "shortcut": "B"}
 
 
-def implied_by_applications(checkpoint):
+def implied_by_applications(pretrained: "PretrainedWeights") -> Fields:
     return {"stem": "imagenet", "order": "post", "stride_in": "1x1", "shortcut": "B"}
 
 
@@ -169,8 +174,8 @@ V2 = (
 )
 
 
-def refused(checkpoint):
-    raise invalid("weights", V2, checkpoint.origin)
+def refused(pretrained: "PretrainedWeights") -> Fields:
+    raise invalid("weights", V2, pretrained.origin)
 
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -346,6 +351,16 @@ SCHEMES: tuple[Scheme, ...] = (
 )
 
 
-def recognized(checkpoint: Checkpoint) -> Scheme | None:
-    """The first scheme that fits the names."""
-    return next((scheme for scheme in SCHEMES if scheme.fits(checkpoint.layers)), None)
+UNNAMED = Scheme(
+    title="by structure",
+    networks=(),
+    names={},
+    fits=lambda layers: True,
+    implies=lambda pretrained: {} if pretrained.pool_pad is None else {"stem": caffe_stem(pretrained)},
+    epsilon=1e-5,
+)
+
+
+def recognized(layers: Layers) -> Scheme:
+    """The first scheme that fits the names, or else UNNAMED."""
+    return next((scheme for scheme in SCHEMES if scheme.fits(layers)), UNNAMED)

@@ -1,11 +1,12 @@
 """Layers matched by their order and shapes, where a source's names follow no known scheme."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 from keras_resnet.checks import expect, invalid
-from keras_resnet.weights.checkpoint import Affine, Checkpoint, Norm, Other
+from keras_resnet.weights.layers import Affine, Norm, Other
+from keras_resnet.weights.pretrained import PretrainedWeights
 
 PART = re.compile(r"(?:stem(?P<stem>\d*)|stage(?P<stage>\d+)_(?:block(?P<block>\d+)|in))_(?P<rest>.*)")
 HEADS = ("head_norm", "predictions")
@@ -25,41 +26,46 @@ def order(name: str, skip_first: bool) -> tuple:
     return (1, int(match["stage"]), int(match["block"] or 0), skip != skip_first, *inside)
 
 
-def matched(ours: Mapping[str, tuple[type, tuple[int, ...]]], checkpoint: Checkpoint, head: bool) -> dict[str, str]:
+Shapes = Mapping[str, tuple[type, tuple[int, ...]]]  # of our layers, with their kinds
+
+
+def matched(ours: Shapes, pretrained: PretrainedWeights, head: bool) -> dict[str, str]:
     """Our layer -> the source's, where the two sequences of convolutions and dense layers, and those of norms, agree.
 
     Raises:
         ValueError: Where no order of a block's shortcut and branch agrees, or both do and differ.
     """
-    expect(checkpoint.ordered, "weights", "names of a known scheme: a file that keeps no order of its layers cannot be "
-           "matched by structure", checkpoint.origin)  # fmt: skip
-    others = [name for name, layer in checkpoint.layers.items() if isinstance(layer, Other)]
-    expect(not others, "weights", f"names of a known scheme: by structure {', '.join(others[:5])} has no place",
-           checkpoint.origin)  # fmt: skip
+
+    def expect_named(holds: object, unless: str) -> None:
+        expect(holds, "weights", f"names of a known scheme{unless}", pretrained.origin)
+
+    expect_named(pretrained.ordered, ": a file that keeps no order of its layers cannot be matched by structure")
+    others = [name for name, layer in pretrained.layers.items() if isinstance(layer, Other)]
+    expect_named(not others, f": by structure {', '.join(others[:5])} has no place")
     orders = [sorted(ours, key=partial(order, skip_first=first)) for first in (False, True)]
     orders.append(list(ours))  # as Keras lists layers: by depth
-    found = [pairs for names in orders if (pairs := aligned(ours, names, checkpoint, head))]
-    here, there = counts(kind for kind, _ in ours.values()), counts(map(type, checkpoint.layers.values()))
-    expect(found, "weights", "names of a known scheme, or this network's layers in their order and shapes: "
-           f"{here} here, {there} in the source", checkpoint.origin)  # fmt: skip
-    expect(all(pairs == found[0] for pairs in found), "weights", "names of a known scheme: by order and shapes the "
-           "shortcuts could stand before or behind their branches", checkpoint.origin)  # fmt: skip
-    return found[0]
+    pairings = [pairs for names in orders if (pairs := aligned(ours, names, pretrained, head))]
+    here, there = counts(kind for kind, _ in ours.values()), counts(map(type, pretrained.layers.values()))
+    in_order = "this network's layers in their order and shapes"
+    expect_named(pairings, f", or {in_order}: {here} here, {there} in the source")
+    ambiguous = ": by order and shapes the shortcuts could stand before or behind their branches"
+    expect_named(all(pairs == pairings[0] for pairs in pairings), ambiguous)
+    return pairings[0]
 
 
-def counts(kinds) -> str:
+def counts(kinds: Iterable[type]) -> str:
     kinds = list(kinds)
     return f"{kinds.count(Affine)} convolutions and dense layers, {kinds.count(Norm)} norms"
 
 
-def aligned(ours, in_order: list[str], checkpoint: Checkpoint, head: bool) -> dict[str, str] | None:
+def aligned(ours: Shapes, in_order: list[str], pretrained: PretrainedWeights, head: bool) -> dict[str, str] | None:
     pairs: dict[str, str] = {}
     for kind in (Affine, Norm):
         names = [name for name in in_order if ours[name][0] is kind]
-        theirs = [name for name, layer in checkpoint.layers.items() if isinstance(layer, kind)]
+        theirs = [name for name, layer in pretrained.layers.items() if isinstance(layer, kind)]
         if kind is Affine and not head:  # the source's last one is a classifier that this network does not take
             theirs = theirs[: len(names)] if len(theirs) == len(names) + 1 else theirs
-        if [ours[name][1] for name in names] != [checkpoint.layers[name].shape for name in theirs]:
+        if [ours[name][1] for name in names] != [pretrained.layers[name].shape for name in theirs]:
             return None
         pairs |= dict(zip(names, theirs, strict=True))
     return pairs

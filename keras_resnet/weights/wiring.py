@@ -9,7 +9,7 @@ import keras
 
 from keras_resnet.checks import expect
 from keras_resnet.graph.tracing import walk
-from keras_resnet.weights.checkpoint import Checkpoint
+from keras_resnet.weights.pretrained import PretrainedWeights
 
 # The layers without weights that decide it, whether or not a network trades strides for dilation.
 WIRING = re.compile(
@@ -18,14 +18,14 @@ WIRING = re.compile(
 SETTINGS = ("padding", "pool_size", "scale", "offset")
 
 
-def refuse_other_wiring(model: keras.Model, checkpoint: Checkpoint) -> None:
+def refuse_other_wiring(model: keras.Model, pretrained: PretrainedWeights) -> None:
     """Of our own sources: Keras' formats keep the names of layers without weights, and most keep their settings."""
-    if not checkpoint.settings:
+    if not pretrained.settings:
         return
-    theirs, ours = wiring(checkpoint.settings), wiring({layer.name: layer.get_config() for layer in walk(model)})
+    theirs, ours = wiring(pretrained.settings), wiring({layer.name: layer.get_config() for layer in walk(model)})
     unlike = sorted(theirs.keys() ^ ours.keys()) or [name for name in theirs if differ(theirs[name], ours[name])]
-    expect(not unlike, "weights", f"those of a network wired like the model, unlike in {', '.join(unlike[:5])}",
-           checkpoint.origin)  # fmt: skip
+    expected = f"those of a network wired like the model, unlike in {', '.join(unlike[:5])}"
+    expect(not unlike, "weights", expected, pretrained.origin)
 
 
 def wiring(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -59,7 +59,7 @@ def stem_of(layers: Mapping[str, Any]) -> str:
 
 
 def order_of(layers: Mapping[str, Any]) -> str:
-    def has(end):
+    def has(end: str) -> bool:
         return any(re.fullmatch(rf"stage\d+_block\d+_{end}", name) for name in layers)
 
     if has("a0_norm"):

@@ -195,11 +195,22 @@ def test_no_two_networks_are_the_same_row():
     [("resnet51", "'resnet50'"), ("resnext50_32x8d", "'resnext50_32x4d'"), ("wideresnet28_10", "'wide_resnet28_10'")],
 )
 def test_an_unknown_network_is_answered_with_the_nearest(name, nearest, nothing_is_built):
-    refuses(build, "name", nearest, name, name=name)
+    refuses(partial(build, name), "network", nearest, name)
 
 
 def test_a_name_near_no_network_is_answered_with_some(nothing_is_built):
-    refuses(build, "name", "'densenet", "???", name="???")
+    refuses(partial(build, "???"), "network", "'densenet", "???")
+
+
+def test_a_network_is_asked_for_by_position():
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'network'"):
+        build(name="resnet20")
+
+
+@pytest.mark.parametrize("builder", [resnet, densenet, fractalnet])
+def test_a_familys_builder_takes_rows_of_its_family(builder, nothing_is_built):
+    other = NETWORKS["densenet121" if builder is resnet else "resnet20"]
+    refuses(partial(builder, other), "config", "a row, a keras_resnet.", other)
 
 
 @pytest.mark.parametrize("builder", ["build", "ResNet50"])
@@ -292,8 +303,9 @@ def test_an_input_tensor_too_small_is_refused(request):
 def test_an_input_shape_other_than_the_input_tensors_is_refused(request):
     images = keras.Input((32, 32, 3))
     request.getfixturevalue("nothing_is_built")
-    refuses(ResNet50, "input_shape", "None, or the shape (32, 32, 3) of `input_tensor`", (64, 64, 3),
-            input_tensor=images, input_shape=(64, 64, 3))  # fmt: skip
+    other = (64, 64, 3)
+    expected = "None, or the shape (32, 32, 3) of `input_tensor`"
+    refuses(ResNet50, "input_shape", expected, other, input_tensor=images, input_shape=other)
 
 
 # Weights

@@ -24,7 +24,7 @@ PRIMITIVES = {
     "max_pool": lambda x: max_pool(relu(x, "unit"), "unit"),
     "max_pool_signed": lambda x: max_pool_signed(x, "unit"),
     "average_pool": lambda x: average_pool(x, 2, "unit"),
-    "option_a": lambda x: SHORTCUTS["A"][0](x, x, STRIDED_TO_7, None)[0],
+    "option_a": lambda x: SHORTCUTS["A"].changed(x, x, STRIDED_TO_7, None)[0],
     "squeeze_excite": lambda x: squeeze_excite(x, 2, "unit"),
     "norm": lambda x: norm(x, "unit"),
 }

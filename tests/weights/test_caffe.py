@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from helpers import caffe_files as caffe
 from keras_resnet.checks import ArgumentError
 from keras_resnet.weights.caffe import read_caffemodel
-from keras_resnet.weights.checkpoint import Norm
+from keras_resnet.weights.layers import Norm
 
 RANDOM = np.random.default_rng(0)
 GAMMA, BETA, MEAN, VARIANCE = RANDOM.uniform(0.5, 2, (4, 5)).astype("float32")

@@ -28,7 +28,8 @@ from keras_resnet.checks import ArgumentError
 from keras_resnet.graph.tracing import walk
 from keras_resnet.modelcard import attach
 from keras_resnet.networks.layers import max_pool
-from keras_resnet.weights.checkpoint import Affine, Checkpoint, Other
+from keras_resnet.weights.layers import Affine, Other
+from keras_resnet.weights.pretrained import PretrainedWeights
 from keras_resnet.weights.readers import FORMATS
 from keras_resnet.weights.schemes import SCHEMES
 from keras_resnet.weights.structure import matched
@@ -1065,7 +1066,7 @@ def test_a_normalization_in_front_is_left_alone(tmp_path):
 
 
 def test_what_is_no_tensor_of_ours_is_refused_by_structure():
-    source = Checkpoint("a source", {"a": Affine(np.zeros((3, 3, 3, 4))), "gn": Other({"weight": (4,)})})
+    source = PretrainedWeights("a source", {"a": Affine(np.zeros((3, 3, 3, 4))), "gn": Other({"weight": (4,)})})
     with refused("gn has no place"):
         matched({"stem_conv": (Affine, (3, 3, 3, 4))}, source, head=False)
 
@@ -1401,8 +1402,8 @@ IN_ORDER = ["stem_conv", "stage1_block1_a1_conv", "stage1_block1_a2_conv", "stag
 @pytest.mark.parametrize("place", [1, 4], ids=["before", "behind"])
 def test_a_shortcut_may_stand_before_or_behind_its_branch(place):
     names = [*IN_ORDER[:place], "stage1_block1_skip_conv", *IN_ORDER[place:]]
-    checkpoint = Checkpoint("here", {f"my_{name}": affine(*OURS[name][1]) for name in names})
-    assert matched(OURS, checkpoint, head=False) == {name: f"my_{name}" for name in OURS}
+    pretrained = PretrainedWeights("here", {f"my_{name}": affine(*OURS[name][1]) for name in names})
+    assert matched(OURS, pretrained, head=False) == {name: f"my_{name}" for name in OURS}
 
 
 def test_a_shortcut_that_could_stand_before_or_behind_its_branch_is_refused():
@@ -1411,9 +1412,11 @@ def test_a_shortcut_that_could_stand_before_or_behind_its_branch_is_refused():
         "stage1_block1_skip_conv": (Affine, (1, 1, 4, 4)),
         "stage1_block1_a1_conv": (Affine, (1, 1, 4, 4)),
     }
-    checkpoint = Checkpoint("here", {str(index): affine(*shape) for index, (_, shape) in enumerate(ours.values())})
+    pretrained = PretrainedWeights(
+        "here", {str(index): affine(*shape) for index, (_, shape) in enumerate(ours.values())}
+    )
     with refused("`weights`", "before or behind", "'here'"):
-        matched(ours, checkpoint, head=False)
+        matched(ours, pretrained, head=False)
 
 
 # Cards

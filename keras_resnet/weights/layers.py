@@ -1,12 +1,9 @@
-"""What a source of weights holds, in the same terms whatever its format: convolutions, dense layers, norms, by name."""
+"""Layers of any source in the same terms: convolutions, dense layers and norms."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
-
-from keras_resnet.modelcard import Card, Preprocessing
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,21 +56,4 @@ class Other:
 
 
 Layer = Affine | Norm | Other
-
-
-@dataclass(frozen=True, eq=False)
-class Checkpoint:
-    origin: str  # the path or address, for errors and cards
-    layers: Mapping[str, Layer]  # under the source's names, in the source's order
-    settings: Mapping[str, Mapping[str, Any]] = field(
-        default_factory=dict
-    )  # of all layers, as Keras' formats keep them
-    ordered: bool = True  # whether the layers' order is the network's own
-    bgr: bool = False  # whether the format's networks read blue, green, red
-    pool_pad: int | None = None  # pixels around the stem's max pool, where the format tells
-    preprocessing: tuple[Preprocessing, float] | None = (
-        None  # and the share that the crop keeps, where the source tells
-    )
-    class_names: tuple[str, ...] | str | None = None
-    card: Card | None = None  # where the source is a network of ours
-    download: Callable[[], "Checkpoint"] | None = None  # what these layers are a description of, if not yet here
+Layers = Mapping[str, Layer]  # by the source's names, in the source's order

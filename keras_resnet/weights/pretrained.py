@@ -1,0 +1,41 @@
+"""What a source of weights holds, in the same terms whatever its format."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from keras_resnet.modelcard import Card, Preprocessing
+from keras_resnet.weights.layers import Affine, Layers
+from keras_resnet.weights.schemes import HEAD, UNNAMED, Scheme, recognized
+
+
+@dataclass(frozen=True, eq=False)
+class PretrainedWeights:
+    """Layers, and what the source tells of the network that they are from."""
+
+    origin: str  # the path or address, for errors and cards
+    layers: Layers
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # of all layers, where the format has them
+    ordered: bool = True  # whether the layers' order is the network's own
+    bgr: bool = False  # whether the format's networks read blue, green, red
+    pool_pad: int | None = None  # pixels around the stem's max pool, where the format tells
+    preprocessing: tuple[Preprocessing, float] | None = None  # and the share that the crop keeps
+    class_names: tuple[str, ...] | str | None = None
+    card: Card | None = None  # where the source is a network of ours
+    download: Callable[[], "PretrainedWeights"] | None = None  # of the layers that these describe, if not yet here
+
+    @cached_property
+    def scheme(self) -> Scheme:
+        """Whose names the layers have."""
+        return recognized(self.layers)
+
+    @property
+    def classes(self) -> int | None:
+        """Outputs of the classifier, where there is one."""
+        head = self.last_affine if self.scheme is UNNAMED else self.layers.get(self.scheme.of(HEAD, self.layers))
+        return head.shape[-1] if isinstance(head, Affine) and head.shape[:2] == (1, 1) else None
+
+    @property
+    def last_affine(self) -> Affine | None:
+        return next((layer for layer in reversed(list(self.layers.values())) if isinstance(layer, Affine)), None)
