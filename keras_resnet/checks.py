@@ -44,10 +44,8 @@ def expect_known(argument: str, names: Collection[str], received: object) -> Non
     typed = str(received).lower()
     begun = [name for name in names if name.startswith(typed)]
     nearest = begun or get_close_matches(typed, names, n=3, cutoff=0.5) or sorted(names)
-    shown = ", ".join(map(repr, nearest[:20]))
-    expect(
-        isinstance(received, str) and received in names, argument, f"a known name; the nearest are {shown}", received
-    )
+    expected = f"a known name; the nearest are {', '.join(map(repr, nearest[:20]))}"
+    expect(isinstance(received, str) and received in names, argument, expected, received)
 
 
 def is_integer(value: object) -> bool:

@@ -168,20 +168,20 @@ IS_NAMES = Rule(
 )
 _CARD_RULES: dict[str, Rule] = {
     "class_names": IS_NAMES,
-    "preprocessing": Rule(lambda row: row is None or isinstance(row, Preprocessing), "a Preprocessing or None"),
+    "preprocessing": Rule(lambda value: value is None or isinstance(value, Preprocessing), "a Preprocessing or None"),
     **dict.fromkeys(("config", "recipe", "data", "metrics", "exports", "versions"), IS_MAPPING),
 }
 
 
 def table(values: dict[str, Any]) -> str:
-    return "\n".join(["| | |", "| --- | --- |", *(f"| {key} | {shown(value)} |" for key, value in values.items())])
+    return "\n".join(["| | |", "| --- | --- |", *(f"| {key} | {cell(value)} |" for key, value in values.items())])
 
 
-def shown(value: Any) -> str:
+def cell(value: Any) -> str:
     if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
         return ", ".join(value)
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {shown(part)}" for key, part in value.items())
+        return ", ".join(f"{key} {cell(part)}" for key, part in value.items())
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 

@@ -21,7 +21,7 @@ def preprocessing(model: keras.Model, row: Preprocessing | str | None = None) ->
 
     Args:
         model: A network of this package, or one that `keras_resnet.load_model` loaded.
-        row: What to do, where the network's card does not know: a `keras_resnet.Preprocessing`, or one of
+        row: How the network reads images, if its card does not say: a `keras_resnet.Preprocessing`, or one of
             `keras_resnet.PREPROCESSINGS`, with the size that the network takes: "imagenet" (torchvision's and timm's),
             "caffe" (of MSRA's ResNets and those of keras.applications), "tf" (-1 to 1), "cifar10", "cifar100", "unit"
             (0 to 1), "none" (0 to 255).
@@ -30,42 +30,40 @@ def preprocessing(model: keras.Model, row: Preprocessing | str | None = None) ->
         A layer from uint8 or float batches in 0...255, RGB, [N, H, W, C], to float32.
 
     Raises:
-        ValueError: Where there is neither a card with a preprocessing nor a row.
+        ValueError: If neither the card nor `row` says how the network reads images.
 
     >>> import keras_resnet, numpy as np
     >>> images = np.zeros((2, 48, 40, 3), "uint8")
     >>> keras_resnet.preprocessing(keras_resnet.ResNet20(), "cifar10")(images).shape
     TensorShape([2, 32, 32, 3])
     """
-    found = preprocessing_row(model, row)
-    channels = model.input_shape[-1]
-    expect(len(found.mean) == channels, "preprocessing", f"one of {channels} channels, as the model", found)
+    reading, channels = known_preprocessing(model, row), model.input_shape[-1]
+    expect(len(reading.mean) == channels, "preprocessing", f"one of {channels} channels, as the model", reading)
     full: dict[str, Any] = {"dtype": "float32"}  # also under a global policy of half precision
     chain: list[Any] = [layers.Rescaling(1.0, name="to_float", **full)]
-    if found.resize:
+    if reading.resize:
         middle = dict(crop_to_aspect_ratio=True, antialias=True, **full)
-        chain.append(layers.Resizing(*found.resize, found.interpolation, **middle, name="resized"))
-    if found.crop and found.crop != found.resize:
-        chain.append(layers.CenterCrop(*found.crop, name="cropped", **full))
-    scale = [1 / std for std in found.std]
-    offset = [-mean / std for mean, std in zip(found.mean, found.std, strict=True)]
+        chain.append(layers.Resizing(*reading.resize, reading.interpolation, **middle, name="resized"))
+    if reading.crop and reading.crop != reading.resize:
+        chain.append(layers.CenterCrop(*reading.crop, name="cropped", **full))
+    scale = [1 / std for std in reading.std]
+    offset = [-mean / std for mean, std in zip(reading.mean, reading.std, strict=True)]
     chain.append(layers.Rescaling(scale, offset, name="normalized", **full))
     return keras.Sequential(chain, name="preprocessing")
 
 
-def preprocessing_row(model: keras.Model, row: Preprocessing | str | None) -> Preprocessing:
+def known_preprocessing(model: keras.Model, given: Preprocessing | str | None) -> Preprocessing:
     """What is given, or what the network's card says."""
-    if isinstance(row, str):
-        expect_known("preprocessing", PREPROCESSINGS, row)
-        normalization, share = PREPROCESSINGS[row]
+    if isinstance(given, str):
+        expect_known("preprocessing", PREPROCESSINGS, given)
+        normalization, share = PREPROCESSINGS[given]
         return normalization.for_input(model.input_shape[1:], share)
-    known = card(model)
-    found = known.preprocessing if known and row is None else row
-    if not isinstance(found, Preprocessing):
-        named = ", ".join(map(repr, PREPROCESSINGS))
-        raise invalid("preprocessing", f"a keras_resnet.Preprocessing, or one of {named}: the network's card has none",
-                      row)  # fmt: skip
-    return found
+    if given is None:
+        given = getattr(card(model), "preprocessing", None)
+    if not isinstance(given, Preprocessing):
+        one_of = f"a keras_resnet.Preprocessing, or one of {', '.join(map(repr, PREPROCESSINGS))}"
+        raise invalid("preprocessing", f"{one_of}: the network's card has none", given)
+    return given
 
 
 def decode_predictions(predictions: Any, top: int = 5, model: keras.Model | None = None) -> list[list[Named]]:
@@ -82,8 +80,8 @@ def decode_predictions(predictions: Any, top: int = 5, model: keras.Model | None
         number of the class. A class without a known name has its number for a name.
 
     Raises:
-        ValueError: Where the predictions are not [N, classes], or have another number of classes than the names.
-        ConnectionError: Where ImageNet's names are not in Keras' cache and cannot be downloaded.
+        ValueError: If the predictions are not [N, classes], or have another number of classes than the names.
+        ConnectionError: If ImageNet's names are not in Keras' cache and cannot be downloaded.
 
     >>> import keras_resnet, numpy as np
     >>> keras_resnet.decode_predictions(np.array([[0.25, 0.75]]), top=1, model=keras_resnet.ResNet20(classes=2))
@@ -101,8 +99,10 @@ def decode_predictions(predictions: Any, top: int = 5, model: keras.Model | None
 
 def likeliest(predictions: np.ndarray, top: int, names: Sequence[str] | None = None) -> list[list[Named]]:
     best = np.argsort(-predictions, axis=1, kind="stable")[:, :top]
-    return [[(int(index), names[index] if names else str(index), float(row[index])) for index in indices]
-            for indices, row in zip(best, predictions, strict=True)]  # fmt: skip
+    return [
+        [(int(index), names[index] if names else str(index), float(scores[index])) for index in indices]
+        for indices, scores in zip(best, predictions, strict=True)
+    ]
 
 
 def imagenet_names(predictions: np.ndarray, top: int) -> list[list[Named]]:

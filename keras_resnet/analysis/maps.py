@@ -13,7 +13,7 @@ from keras_resnet.data import read_image
 from keras_resnet.graph.stages import features
 from keras_resnet.graph.tracing import recorded, walk
 from keras_resnet.modelcard import Preprocessing, card
-from keras_resnet.predict import ends_in_logits, preprocessing_row
+from keras_resnet.predict import ends_in_logits, known_preprocessing
 from keras_resnet.predict import preprocessing as preprocessing_of
 
 TINY = 1e-12  # keeps a heatmap of zeros one of zeros
@@ -98,7 +98,7 @@ def class_number(model: keras.Model, target: int | str | None) -> int | None:
 def prepared(model: keras.Model, image: Any, preprocessing: Preprocessing | str | None) -> tuple[np.ndarray, tf.Tensor]:
     """The image as the network sees it, uint8 [H, W, C], and the batch of one that it reads."""
     expect(isinstance(model, keras.Model), "model", "a Keras model", model)
-    reading, channels = preprocessing_row(model, preprocessing), model.input_shape[-1]
+    reading, channels = known_preprocessing(model, preprocessing), model.input_shape[-1]
     pixels = read_image(Path(image), channels) if isinstance(image, str | Path) else np.asarray(image)
     is_image = pixels.ndim == 3 and pixels.shape[-1] == channels and pixels.size
     expect(is_image, "image", f"a path, or an array [H, W, {channels}] of 0 to 255", pixels.shape)

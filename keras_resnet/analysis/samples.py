@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras_resnet.checks import COUNT, expect, expect_rule, is_integer, one_of
 from keras_resnet.data import evaluation_batches, evaluation_view, evenly, expect_one_size, load_data, raw_images
 from keras_resnet.modelcard import Preprocessing
-from keras_resnet.predict import preprocessing_row
+from keras_resnet.predict import known_preprocessing
 from keras_resnet.training import source_for
 
 Batch = tuple[tf.Tensor, tf.Tensor]  # images, and their labels one-hot
@@ -52,7 +52,7 @@ def sample(
     expect(isinstance(model, keras.Model), "model", "a Keras model", model)
     for argument, count in (("images", images), ("batch_size", batch_size)):
         expect_rule(COUNT, argument, count)
-    source, reading = source_for(model, data, split), preprocessing_row(model, preprocessing)
+    source, reading = source_for(model, data, split), known_preprocessing(model, preprocessing)
     examples = getattr(source, split)
     chosen = examples[evenly(images, len(examples))]
     expect_one_size(chosen, reading)

@@ -11,7 +11,7 @@ from keras_resnet.checks import COUNT, FLAG, Rule, expect, expect_rule, is_list_
 from keras_resnet.data import Source, expect_one_size
 from keras_resnet.files import completed, overwritten, restored, versions_in
 from keras_resnet.modelcard import Preprocessing
-from keras_resnet.predict import preprocessing_row
+from keras_resnet.predict import known_preprocessing
 from keras_resnet.serving.compare import compared
 from keras_resnet.serving.formats import FORMATS
 from keras_resnet.serving.job import Job
@@ -79,7 +79,7 @@ def export(
     expect_rule(FLAG, "overwrite", overwrite)
     expect(data is None or isinstance(data, Source), "data", "what keras_resnet.load_data returns, or None", data)
     folder = version_folder(Path(path), version, overwrite)
-    job = Job(model, preprocessing_row(model, preprocessing), fold, data)
+    job = Job(model, known_preprocessing(model, preprocessing), fold, data)
     if data:
         expect_fitting(model, data)
         expect_one_size(data.test, replace(job.preprocessing, crop=job.preprocessing.crop or job.input_size))

@@ -19,7 +19,7 @@ from keras_resnet.data import (
     ten_crop,
 )
 from keras_resnet.modelcard import Preprocessing, card
-from keras_resnet.predict import ends_in_logits, preprocessing_row
+from keras_resnet.predict import ends_in_logits, known_preprocessing
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +92,7 @@ def evaluate(model: keras.Model, data: Any, split: str = "test", preprocessing: 
     source = source_for(model, data, split)
     expect_known("view", TEST_VIEWS, view)
     expect_rule(COUNT, "batch_size", batch_size)
-    row, logits, examples = preprocessing_row(model, preprocessing), ends_in_logits(model), getattr(source, split)
+    row, logits, examples = known_preprocessing(model, preprocessing), ends_in_logits(model), getattr(source, split)
     read, seen, single = TEST_VIEWS[view]
     square = row.crop and row.crop[0] == row.crop[1] and row.crop != row.resize
     expect(
