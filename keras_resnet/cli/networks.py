@@ -10,7 +10,7 @@ from keras_resnet.cli.start import start_keras
 from keras_resnet.files import completed
 from keras_resnet.modelcard import card
 from keras_resnet.networks import zoo
-from keras_resnet.weights.sources import blocks_of, expect_source
+from keras_resnet.networks.arguments import check_arguments
 
 
 @click.command("list", cls=Command)
@@ -43,14 +43,16 @@ def counted(name: str) -> str:
 @classes
 def summary(name, size, classes, config_changes):
     """Show the layers, parameters and multiply-adds of network NAME, with any field of its row changed."""
-    zoo.row(name, **config_changes)
+    config, image = zoo.row(name, **config_changes), square(size)
+    check_arguments(config, image)
     start_keras()
     from keras_resnet.graph.complexity import complexity
 
-    click.echo(complexity(zoo.build(name, classes=classes, input_shape=square(size), **config_changes)))
+    click.echo(complexity(zoo.build(config, name=name, classes=classes, input_shape=image)))
 
 
 def square(size: int | None) -> tuple[int, int, int] | None:
+    """The shape of such images."""
     return None if size is None else (size, size, 3)
 
 
@@ -67,7 +69,7 @@ def convert(source, name, out, classes, size, config_changes):
     that the weights imply are set for you.
     """
     expect(out.suffix == ".keras" and out.parent.is_dir(), "out", "a path in a folder, that ends in .keras", str(out))
-    expect_source(source, blocks_of(zoo.row(name, **config_changes).stages))
+    check_arguments(zoo.row(name, **config_changes), square(size), source)
     start_keras()
     from keras_resnet.graph.remake import portable
 

@@ -222,7 +222,7 @@ preprocessing = click.option(
     type=click.Choice(list(PREPROCESSINGS)),
     help="How the model reads images, if its card does not say.",
 )
-classes = click.option("--classes", type=int, help="Number of classes; by default the published one.")
+classes = click.option("--classes", type=click.IntRange(1), help="Number of classes; by default the published one.")
 size = click.option("--size", type=int, help="Height and width of the images in pixels.")
 seed = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 recipe = together(

@@ -55,7 +55,7 @@ def train(network, more, changes, output, resume, config_changes, **given):
     if network and "=" in network:  # behind --set without a network
         network, more = None, (network, *more)
     run = Run(network=network or "resnet20", changes=settings((*changes, *more)), config=config_changes, **given)
-    run.expect_possible()
+    run.check()
     start_tensorflow()
     from keras_resnet.experiment import experiment
 

@@ -43,7 +43,7 @@ class Resolved:
         """
         source = load_data(data or run.data, data_dir=run.data_dir, validation=run.validation, on_error=run.on_error)
         recipe = recipe_for(run, source)
-        return cls(run, source, recipe, replace(run.row, **{**network_changes(recipe, run.row), **run.config}))
+        return cls(run, source, recipe, zoo.row(run.row, **changes_by_recipe(run, recipe)))
 
     @property
     def title(self) -> str:
@@ -60,20 +60,23 @@ class Resolved:
         return *self.config.input_shape[:2], channels
 
     def build(self, strategy: Any) -> keras.Model:
-        """The network under the strategy, that ends in logits."""
+        """The network under the strategy, that ends in logits. Weights set fields of the row that nobody asked for."""
+        by_name = self.run.network, {**changes_by_recipe(self.run, self.recipe), **self.run.config}
+        network, changes = by_name if self.run.weights else (self.config, {})
         keras.utils.set_random_seed(self.run.seed)
         before = keras.config.dtype_policy()
         keras.config.set_dtype_policy(self.recipe.precision)
         try:
             with strategy.scope() if strategy else nullcontext():
                 return zoo.build(
-                    self.run.network,
+                    network,
+                    name=self.run.network,
                     classes=self.source.classes,
                     input_shape=self.input_shape,
                     weights=self.run.weights,
                     classifier_activation=None,
                     remat=self.run.remat,
-                    **{**network_changes(self.recipe, self.run.row), **self.run.config},
+                    **changes,
                 )
         finally:
             keras.config.set_dtype_policy(before)
@@ -105,6 +108,11 @@ def default_recipe(run: Run, source: Source) -> str:
         return "digits"
     height, width, _ = source.shape
     return "fast" if height and width and max(height, width) <= SMALL else "bag_of_tricks"
+
+
+def changes_by_recipe(run: Run, recipe: Recipe) -> dict[str, Any]:
+    """Fields of the network's row that the recipe sets and the run does not."""
+    return {name: value for name, value in network_changes(recipe, run.row).items() if name not in run.config}
 
 
 def network_changes(recipe: Recipe, config: zoo.Config) -> dict[str, Any]:

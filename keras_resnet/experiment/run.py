@@ -10,7 +10,7 @@ from typing import Any
 
 from keras_resnet.checks import expect
 from keras_resnet.networks import zoo
-from keras_resnet.weights.sources import blocks_of, expect_source
+from keras_resnet.networks.arguments import check_arguments
 
 OPTIONS = ("data", "on_error", "validation", "recipe", "weights", "freeze", "size", "seed", "remat")  # of the command
 MEANS = ("strategy", "remat")  # a resumed run may have others
@@ -40,11 +40,10 @@ class Run:
         """The network's row with the changes. A ValueError says what is wrong with them."""
         return zoo.row(self.network, **self.config)
 
-    def expect_possible(self) -> None:
-        """Raises what is wrong with the network and its weights as far as it shows without Keras."""
-        blocks = blocks_of(self.row.stages)
-        if self.weights is not None:
-            expect_source(self.weights, blocks)
+    def check(self) -> None:
+        """Raises a ValueError for what is wrong with the network, its size and weights, as far as it shows here."""
+        image = None if self.size is None else (self.size, self.size, 1)
+        check_arguments(self.row, image, self.weights, self.remat)
 
     @property
     def command(self) -> str:

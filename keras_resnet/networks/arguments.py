@@ -48,7 +48,7 @@ _RULES: dict[str, Rule] = {
 }
 
 
-def check_arguments(config: Config, input_shape: Any, weights: Any, remat: Any) -> None:
+def check_arguments(config: Config, input_shape: Any, weights: Any = None, remat: Any = False) -> None:
     """Raises an error for what is wrong whatever the weights and the backend are."""
     expect_rule(FLAG, "remat", remat)
     if input_shape is not None:

@@ -218,7 +218,7 @@ def row(network: str | Config, **config_changes: Any) -> Config:
     known = [field.name for field in fields(config)]
     for field in config_changes:
         expect_known("config_changes", known, field)
-    return replace(config, **config_changes)
+    return replace(config, **config_changes) if config_changes else config
 
 
 def build(

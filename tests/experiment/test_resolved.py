@@ -1,0 +1,76 @@
+"""What the names of a run stand for, each made once."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from keras_resnet import NETWORKS, RECIPES, load_data
+from keras_resnet.experiment import Resolved, Run
+from keras_resnet.networks.config import ResNetConfig
+
+SMALL = {"stages": [[8], [8]], "stem_filters": 8}
+
+
+def source(height=40, width=48):
+    return load_data(((np.zeros((20, height, width, 3), "uint8"), np.arange(20) % 2),) * 2)
+
+
+def resolved(images=None, **given):
+    return Resolved.of(Run(**{"network": "resnet20", "data": "arrays", **given}), images or source())
+
+
+@pytest.mark.parametrize(
+    ("given", "shape"),
+    [
+        ({}, (40, 48, 3)),
+        ({"size": 64}, (64, 64, 3)),
+        ({"changes": {"view": "random_resized_crop"}}, (32, 32, 3)),
+        ({"weights": "cifar10"}, (32, 32, 3)),
+        ({"network": "resnet18", "weights": "some.pth"}, (224, 224, 3)),
+    ],
+)
+def test_images_have_the_size_that_is_asked_for_or_their_own_or_the_networks(given, shape):
+    assert resolved(**given).input_shape == shape
+
+
+@pytest.mark.parametrize(
+    ("given", "recipe"),
+    [
+        ({"data": "digits"}, "digits"),
+        ({}, "fast"),
+        ({"weights": "some.pth"}, "finetune"),
+        ({"recipe": "wrn", "weights": "some.pth"}, "wrn"),
+    ],
+)
+def test_the_recipe_is_the_named_one_or_goes_by_the_data(given, recipe):
+    assert resolved(**given).recipe == RECIPES[recipe]
+
+
+def test_larger_images_have_the_bag_of_tricks():
+    assert resolved(source(height=65)).recipe == RECIPES["bag_of_tricks"]
+
+
+def test_the_row_has_what_the_recipe_sets_and_the_run_changes():
+    run = resolved(recipe="bag_of_tricks", config={"shortcut": "B"})
+    assert run.config == replace(NETWORKS["resnet20"], zero_init=True, shortcut="B")
+    assert resolved(recipe="bag_of_tricks", config={"zero_init": False}).config == NETWORKS["resnet20"]
+
+
+def test_what_other_families_have_is_passed_over_and_what_none_has_is_refused():
+    assert resolved(network="densenet40_k12", recipe="fractalnet").config == replace(
+        NETWORKS["densenet40_k12"], dropout=0.4
+    )
+    with pytest.raises(ValueError, match="`network`"):
+        resolved(changes={"network": {"nonsense": 3}})
+
+
+def test_a_run_makes_its_row_once(monkeypatch):
+    made, check = [], ResNetConfig.__post_init__
+    monkeypatch.setattr(ResNetConfig, "__post_init__", lambda row: made.append(row) or check(row))
+    run = Run(network="resnet20", data="arrays", config=SMALL)
+    run.check()
+    model = Resolved.of(run, source()).build(None)
+    assert len(made) == 1
+    assert model.name == "resnet20"
+    assert model.card.config["stem_filters"] == 8
