@@ -448,7 +448,7 @@ def test_commands_draw_and_print_what_they_find(what, files, tmp_path):
 
 
 def test_every_command_is_tested():
-    assert set(main.commands["inspect"].commands) == set(COMMANDS)
+    assert set(main.get_command(None, "inspect").commands) == set(COMMANDS)
 
 
 @pytest.mark.parametrize("output", ["there.png", "figure.txt", "nowhere/figure.png"])
@@ -483,5 +483,5 @@ def test_every_figure_of_the_page_has_its_command():
     assert re.findall(r"!\[.*?\]\((.*?)\)", text) == [output.removeprefix("docs/") for output in outputs]
     assert {command[1] for command in commands} == set(COMMANDS)
     for _, what, *rest in commands:
-        known = {flag for option in main.commands["inspect"].commands[what].params for flag in option.opts}
+        known = {flag for option in main.get_command(None, "inspect").commands[what].params for flag in option.opts}
         assert {word for word in rest if word.startswith("--")} <= known

@@ -19,14 +19,14 @@ def quick(monkeypatch):
         counted = {"params": 10 * width(run), "macs": 100 * width(run)}
         return counted if excess(counted, self.budget) else {**counted, "latency_ms": width(run) / 10}
 
-    def train(self, model, run, folder, callbacks=()):
-        trained.append(run)
-        return {"val_accuracy": 1 / width(run), "val_loss": 1.0, "epochs": 1, "seconds": 0.0}
+    def train(self, model, trial, folder, callbacks=()):
+        trained.append(trial.run)
+        return {"val_accuracy": 1 / width(trial.run), "val_loss": 1.0, "epochs": 1, "seconds": 0.0}
 
     source = digits()
     monkeypatch.setattr(hypermodel, "load_data", lambda data, **_: source)
     monkeypatch.setattr(hypermodel.HyperResNet, "check", lambda self: None)
-    monkeypatch.setattr(hypermodel.HyperResNet, "network", lambda self, run: run)
+    monkeypatch.setattr(hypermodel.HyperResNet, "network", lambda self, trial: trial.run)
     monkeypatch.setattr(hypermodel.HyperResNet, "costs", costs)
     monkeypatch.setattr(hypermodel.HyperResNet, "trained", train)
     monkeypatch.setattr(outcome, "exported", lambda *arguments: None)

@@ -60,11 +60,11 @@ class TestEveryTuner:
         whole, train = [run.command for run in quick], HyperResNet.trained
         quick.clear()
 
-        def killed(self, model, run, folder, callbacks=()):
+        def killed(self, model, trial, folder, callbacks=()):
             if len(quick) in killing:
                 killing.remove(len(quick))
                 raise KeyboardInterrupt
-            return train(self, model, run, folder)
+            return train(self, model, trial, folder)
 
         killing = [0, 3, 6]
         monkeypatch.setattr(HyperResNet, "trained", killed)
@@ -195,7 +195,7 @@ def space_of(declare):
 
 
 def test_failures_count_as_trials_and_never_end_a_search(quick, tmp_path, monkeypatch):
-    def failing(self, model, run, folder, callbacks=()):
+    def failing(self, model, trial, folder, callbacks=()):
         raise FloatingPointError("The loss was not a finite number")
 
     monkeypatch.setattr(HyperResNet, "trained", failing)

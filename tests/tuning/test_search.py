@@ -21,11 +21,11 @@ pytestmark = [  # of keras-tuner 1.4.8
 def test_the_best_is_one_that_was_completed(quick, tmp_path, monkeypatch):
     train = HyperResNet.trained
 
-    def failing(self, model, run, *arguments):
+    def failing(self, model, trial, *arguments):
         if len(quick) < 4:
-            quick.append(run)
+            quick.append(trial.run)
             raise MemoryError
-        return train(self, model, run, *arguments)
+        return train(self, model, trial, *arguments)
 
     monkeypatch.setattr(HyperResNet, "trained", failing)
     outcome = search(widths, "digits", tmp_path / "s", trials=6)
