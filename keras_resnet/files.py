@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from keras_resnet.checks import expect, one_of
+from keras_resnet.checks import COUNT, expect, one_of
 
 FIGURES = one_of(".png", ".pdf", ".svg")
 
@@ -81,9 +81,26 @@ def restored(parent: Path) -> None:
             old.rename(folder)
 
 
+def version_folder(path: Path, version: int | str, overwrite: bool) -> Path:
+    """`path/VERSION`, to write a version to; one that an earlier crash left aside is first put back."""
+    expect(version == "next" or COUNT.holds(version), "version", "a number from 1, or 'next'", version)
+    expect(path.is_dir() or not path.exists(), "path", "a folder, or a path where nothing exists yet", str(path))
+    restored(path)
+    if version == "next":
+        version = 1 + max(versions_in(path), default=0)
+    folder = path / str(version)
+    free = f"one that {path} does not hold yet, 'next', or overwrite=True"
+    expect(overwrite or not folder.exists(), "version", free, version)
+    return folder
+
+
 def versions_in(folder: Path) -> list[int]:
     """Names of subfolders that are numbers, ascending."""
     return sorted(int(path.name) for path in folder.glob("*") if path.name.isdecimal() and path.is_dir())
+
+
+def expect_new_search(folder: Path, resume: bool) -> None:
+    expect(resume or not folder.exists(), "folder", "a path where nothing exists yet, or resume=True", str(folder))
 
 
 def is_path(name: str) -> bool:

@@ -18,6 +18,7 @@ from keras_resnet.cli.options import (
     validation_option,
 )
 from keras_resnet.cli.start import start_tensorflow
+from keras_resnet.files import expect_new_search
 from keras_resnet.networks import zoo
 
 
@@ -27,9 +28,10 @@ from keras_resnet.networks import zoo
 @validation_option("to score the trials")
 @click.option(
     "--space",
+    type=click.Choice(["width_depth", "shortcut_order", "cardinality", "regularization", "optimizer"]),
     default="width_depth",
     show_default=True,
-    help="width_depth, shortcut_order, cardinality, regularization or optimizer.",
+    help="What the trials differ in.",
 )
 @click.option("--network", help="The network that the space changes; resnet20 by default.")
 @click.option("--max-params", type=Amount(), help="Most parameters of a network.")
@@ -58,7 +60,7 @@ from keras_resnet.networks import zoo
     is_flag=True,
     help="Train the best network again for all epochs, also on the images that the search held out.",
 )
-def search(data, space, network, more, changes, output, **given):
+def search(data, space, network, more, changes, output, resume, **given):
     """Train networks of a space within budgets, and export the best.
 
     Without arguments: ten widths and depths of ResNet-20 on the built-in digits, in minutes.
@@ -66,11 +68,12 @@ def search(data, space, network, more, changes, output, **given):
     known, folder = settings((*changes, *more)), output or Path("searches", f"{space}-{Path(data).name}")
     if network:
         expect_known("network", zoo.NETWORKS, network)
+    expect_new_search(folder, resume)
     start_tensorflow()
     from keras_resnet.tuning.outcome import SearchError
     from keras_resnet.tuning.search import search
 
     try:
-        search(space, data, folder, network=network, changes=known, **given)
+        search(space, data, folder, network=network, changes=known, resume=resume, **given)
     except SearchError as error:
         raise click.ClickException(str(error)) from error

@@ -6,6 +6,7 @@ import click
 
 from keras_resnet.cli.options import DATA, FILE, Command, data_option, model_argument, on_error, preprocessing
 from keras_resnet.cli.start import start_keras, start_tensorflow
+from keras_resnet.files import version_folder
 from keras_resnet.modelcard import card
 
 
@@ -15,10 +16,11 @@ from keras_resnet.modelcard import card
 @click.option(
     "--format",
     "formats",
+    type=click.Choice(["saved_model", "keras", "litert", "litert_float16", "litert_int8", "onnx"]),
     multiple=True,
     default=["saved_model"],
     show_default=True,
-    help="saved_model, keras, litert, litert_float16, litert_int8 or onnx; repeat the option for several.",
+    help="Repeat the option for several.",
 )
 @data_option(f"Measure the formats' accuracy on these images, and calibrate int8 with them: {DATA}")
 @on_error
@@ -26,16 +28,17 @@ from keras_resnet.modelcard import card
 @click.option("--fold/--no-fold", default=True, show_default=True, help="Fold batch norms into the convolutions.")
 @click.option("--version", default="1", show_default=True, help="A number, or next.")
 @click.option("--overwrite", is_flag=True, help="Replace that version if it exists.")
-def export(model, path, version, data, data_dir, on_error, **given):
+def export(model, path, version, overwrite, data, data_dir, on_error, **given):
     """Write MODEL, a .keras file, to PATH/1 for serving, and check it on real images in a separate process."""
+    where = {"version": int(version) if version.isdecimal() else version, "overwrite": overwrite}
+    version_folder(path, **where)
     start_tensorflow()
     from keras_resnet.data import load_data
     from keras_resnet.networks.loading import load_model
     from keras_resnet.serving.export import export
 
     source = load_data(data, data_dir=data_dir, on_error=on_error) if data else None
-    version = int(version) if version.isdecimal() else version
-    folder = export(load_model(model), path, version=version, data=source, **given)
+    folder = export(load_model(model), path, data=source, **where, **given)
     for name, measured in card(folder).exports.items():
         click.echo(f"{folder / measured['file']}: {name}, {results(measured)}")
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import keras
 
-from keras_resnet.checks import COUNT, FLAG, Rule, expect, expect_rule, is_list_of
+from keras_resnet.checks import FLAG, Rule, expect, expect_rule, is_list_of
 from keras_resnet.data import Source, expect_one_size
-from keras_resnet.files import completed, overwritten, restored, versions_in
+from keras_resnet.files import completed, overwritten, version_folder
 from keras_resnet.modelcard import Preprocessing
 from keras_resnet.predict import known_preprocessing
 from keras_resnet.serving.compare import compared
@@ -92,19 +92,6 @@ def export(
         for name in formats:
             FORMATS[name].write(job, partial / FORMATS[name].file)
         job.card(compared(job, partial, formats)).write(partial)
-    return folder
-
-
-def version_folder(path: Path, version: int | str, overwrite: bool) -> Path:
-    """Where an earlier crash left a version aside, it is first put back."""
-    expect(version == "next" or COUNT.holds(version), "version", "a number from 1, or 'next'", version)
-    expect(path.is_dir() or not path.exists(), "path", "a folder, or a path where nothing exists yet", str(path))
-    restored(path)
-    if version == "next":
-        version = 1 + max(versions_in(path), default=0)
-    folder = path / str(version)
-    free = f"one that {path} does not hold yet, 'next', or overwrite=True"
-    expect(overwrite or not folder.exists(), "version", free, version)
     return folder
 
 

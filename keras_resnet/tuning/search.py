@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_resnet.checks import COUNT, FLAG, expect, expect_rule, one_of
-from keras_resnet.files import write_json
+from keras_resnet.files import expect_new_search, write_json
 from keras_resnet.tuning.hypermodel import HyperResNet
 from keras_resnet.tuning.oracles import TUNERS
 from keras_resnet.tuning.outcome import TRIALS, Search, concluded
@@ -68,7 +68,7 @@ def search(
         expect_rule(rule, name, given[name])
     worker, several = keras_tuner_role()
     expect(resume or not several, "resume", "True with several workers, which share one folder", resume)
-    expect(resume or not folder.exists(), "folder", "a path where nothing exists yet, or resume=True", str(folder))
+    expect_new_search(folder, resume)
     present = {path.name for path in folder.glob("[!.]*")}  # of workers that came before the chief, TRIALS is
     expect("search.json" in present or present <= {TRIALS}, "folder", "the folder of a search", str(folder))
     hypermodel = HyperResNet(space, data, **options)

@@ -3,11 +3,16 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from keras_resnet.cli import main
 from keras_resnet.cli.start import LOG_LEVEL
 from keras_resnet.kernels import onednn
+from keras_resnet.serving.formats import FORMATS
+from keras_resnet.tuning.oracles import TUNERS
+from keras_resnet.tuning.spaces import SPACES
 
 QUICK = {  # arguments, and what is answered
     "--help": "Show the layers",
@@ -32,7 +37,14 @@ QUICK = {  # arguments, and what is answered
     "inspect drawing note.keras --output a.png": "a `.keras` file",
     "export note.keras exported --data ~/missing": "a folder that exists",
     "check /missing": "a folder that exists",
+    "export plain.keras . --version 1": "`version`",
+    "export plain.keras exported --format tflite": "'litert'",
+    "search --output 1": "`folder`",
+    "search --space widths": "'width_depth'",
+    "summary resnet20 --size 3": "`input_shape`",
+    "train densenet121 --size 9": "at least 29 pixels",
 }
+BEFORE = Path(__file__).parent.parent / "before_folders"
 HEAVY = ("keras", "tensorflow", "jax", "numpy", "h5py", "keras_tuner")
 CODE = f"""
 import atexit, sys
@@ -45,6 +57,8 @@ main()
 @pytest.mark.parametrize("arguments", QUICK)
 def test_what_needs_no_network_imports_no_keras(arguments, tmp_path):
     (tmp_path / "note.keras").write_text("no model")
+    (tmp_path / "plain.keras").write_bytes((BEFORE / "plain.keras").read_bytes())
+    (tmp_path / "1").mkdir()
     command = [sys.executable, "-c", CODE, *arguments.split()]
     process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert QUICK[arguments] in process.stdout + process.stderr
@@ -95,3 +109,12 @@ def test_commands_that_need_tensorflow_say_so(tmp_path):
     jax = os.environ | {"KERAS_BACKEND": "jax"}
     process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=jax)
     assert "`KERAS_BACKEND`. Expected 'tensorflow'" in process.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "table"),
+    [("export", "formats", FORMATS), ("search", "space", SPACES), ("search", "tuner", TUNERS)],
+)
+def test_choices_are_the_keys_of_the_tables_that_are_not_imported_for_them(command, option, table):
+    (choice,) = (param.type for param in main.get_command(None, command).params if param.name == option)
+    assert list(choice.choices) == list(table)
