@@ -143,14 +143,16 @@ def watched(layer: layers.Layer, call: Callable, watch: Watch) -> Callable:
 @contextmanager
 def replaced_calls(leaves: Iterable[layers.Layer], replacement: Callable) -> Iterator[None]:
     """While it lasts, each layer calls `replacement(layer, its own call)`."""
-    replaced = list(leaves)
+    usual = {layer: vars(layer).get("call") for layer in leaves}  # None: that of its class
     try:
-        for layer in replaced:
+        for layer in usual:
             layer.call = replacement(layer, layer.call)
         yield
     finally:
-        for layer in replaced:
-            layer.__dict__.pop("call", None)
+        for layer, call in usual.items():
+            vars(layer).pop("call", None)
+            if call:
+                layer.call = call
 
 
 @contextmanager

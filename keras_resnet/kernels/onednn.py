@@ -27,7 +27,7 @@ def hint() -> None:
     """Logs once that oneDNN is off, where it would help and the user has not decided."""
     import keras
 
-    from keras_resnet.kernels.grouped_conv import on_cpu
+    from keras_resnet.kernels.devices import on_cpu
 
     if keras.backend.backend() == "tensorflow" and on_cpu() and left_off():
         logging.getLogger("keras_resnet").warning(HINT)

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import KerasTensor, layers
 
-from keras_resnet.kernels.batch_norm import BatchNormalization
+from keras_resnet.kernels.batch_norm import fused
 from keras_resnet.kernels.grouped_conv import GroupedConv2D
 
 BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-5}  # the papers' and torch's; Keras' own are 0.99 and 1e-3
@@ -29,7 +29,7 @@ def identity(x: KerasTensor, name: str, gamma: str = "ones") -> KerasTensor:
 
 
 def norm(x: KerasTensor, name: str, gamma: str = "ones") -> KerasTensor:
-    return BatchNormalization(**BATCH_NORM, gamma_initializer=gamma, name=f"{name}_norm")(x)
+    return fused(layers.BatchNormalization(**BATCH_NORM, gamma_initializer=gamma, name=f"{name}_norm"))(x)
 
 
 def relu(x: KerasTensor, name: str, gamma: str = "ones") -> KerasTensor:

@@ -1,5 +1,6 @@
 """Our files, loaded with our kernels."""
 
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -8,8 +9,8 @@ from keras import layers
 from keras_resnet.files import expect_model_file
 from keras_resnet.graph.tracing import walk
 from keras_resnet.kernels import onednn
-from keras_resnet.kernels.batch_norm import BatchNormalization
-from keras_resnet.kernels.grouped_conv import GroupedConv2D
+from keras_resnet.kernels.batch_norm import fused
+from keras_resnet.kernels.grouped_conv import GroupedConv2D, grouped_convolution
 from keras_resnet.modelcard import attach, card
 from keras_resnet.networks.fractalnet import DrawColumns, Join
 
@@ -17,9 +18,9 @@ OURS = (DrawColumns, GroupedConv2D, Join)  # Keras finds them in a file once the
 
 
 def load_model(path: str | Path) -> keras.Model:
-    """As `keras.models.load_model`, with the model's card, and with our norms and grouped convolutions for Keras'.
+    """As `keras.models.load_model`, with the model's card, and with our kernels for norms and grouped convolutions.
 
-    They compute the same, and train faster. `portable` is the way back, for a file that loads without this package.
+    The layers are those of the file. They compute the same, and train faster.
 
     Raises:
         ValueError: Where the path is not that of a `.keras` file.
@@ -33,10 +34,10 @@ def load_model(path: str | Path) -> keras.Model:
 
 
 def with_our_kernels(model: keras.Model) -> keras.Model:
-    """Keras' norms and grouped convolutions become ours, in place: these have no state of their own."""
+    """The model itself: Keras' norms and grouped convolutions in it compute by our kernels."""
     for layer in walk(model):
         if type(layer) is layers.BatchNormalization:
-            layer.__class__ = BatchNormalization
+            fused(layer)
         elif type(layer) is layers.Conv2D and layer.groups > 1:
-            layer.__class__ = GroupedConv2D
+            layer.convolution_op = partial(grouped_convolution, layer)
     return model

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import keras
 
-from keras_resnet.checks import FLAG, Rule, expect, expect_rule, is_list_of
+from keras_resnet.checks import FLAG, Rule, expect, expect_rule, is_list_of, one_of
 from keras_resnet.data import Source, expect_one_size
 from keras_resnet.files import completed, overwritten, version_folder
+from keras_resnet.kernels.devices import DEVICES, traced_for
 from keras_resnet.modelcard import Preprocessing
 from keras_resnet.predict import known_preprocessing
 from keras_resnet.serving.compare import compared
@@ -28,6 +29,7 @@ def export(
     data: Source | None = None,
     preprocessing: Preprocessing | str | None = None,
     fold: bool = True,
+    device: str = "cpu",
     version: int | str = 1,
     overwrite: bool = False,
 ) -> Path:
@@ -58,6 +60,8 @@ def export(
             digits are compared.
         preprocessing: How the model reads images, where its card does not say: see `keras_resnet.preprocessing`.
         fold: Batch norms go into the convolutions: see `keras_resnet.fold_batch_norm`.
+        device: What it is for. "cpu" runs on all devices. "gpu" has a GPU's kernel for the grouped convolutions of a
+            ResNeXt, which is slow on CPUs; it makes no other difference.
         version: A number, or "next" for the one behind the last.
         overwrite: Lets it take the place of that version, which is kept until the new one is whole.
 
@@ -77,6 +81,7 @@ def export(
     expect_rule(IS_FORMATS, "formats", formats)
     expect_rule(FLAG, "fold", fold)
     expect_rule(FLAG, "overwrite", overwrite)
+    expect_rule(one_of(*DEVICES), "device", device)
     expect(data is None or isinstance(data, Source), "data", "what keras_resnet.load_data returns, or None", data)
     folder = version_folder(Path(path), version, overwrite)
     job = Job(model, known_preprocessing(model, preprocessing), fold, data)
@@ -90,7 +95,8 @@ def export(
     with (overwritten if overwrite else completed)(folder) as partial:
         partial.mkdir()
         for name in formats:
-            FORMATS[name].write(job, partial / FORMATS[name].file)
+            with traced_for(device):
+                FORMATS[name].write(job, partial / FORMATS[name].file)
         job.card(compared(job, partial, formats)).write(partial)
     return folder
 

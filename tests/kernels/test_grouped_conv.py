@@ -11,6 +11,7 @@ from keras import layers
 
 import keras_resnet
 from keras_resnet import GroupedConv2D, ResNetConfig, portable, resnet
+from keras_resnet.kernels import devices
 from keras_resnet.kernels.grouped_conv import joined, native
 
 RESNEXT = ResNetConfig(stages=((32,), (32,)), stem_filters=8, branch="bottleneck", inner=1, groups=8)
@@ -81,7 +82,81 @@ def test_pieces_are_convolutions_and_no_xla():
     assert not [function for function in graph._functions if "Xla" in function]
 
 
-def test_elsewhere_the_native_kernel_runs_outside_xla():
+def convolutions(layer, shape):
+    """How many a call of the layer has in TensorFlow's graph."""
+    graph = tf.function(layer).get_concrete_function(tf.TensorSpec(shape)).graph
+    return [op.type for op in graph.get_operations()].count("Conv2D")
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A machine with a GPU, which TensorFlow uses."""
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: [f"{kind}:0"])
+    monkeypatch.setattr(devices, "current_device", lambda: "/job:localhost/replica:0/task:0/device:GPU:0")
+
+
+def test_on_a_gpu_the_native_kernel_runs(gpu):
+    assert convolutions(pair((2, 8, 8, 64), **SETTINGS["3x3"])[0], (2, 8, 8, 64)) == 1
+
+
+def test_on_a_hidden_gpu_pieces_run(gpu, monkeypatch):
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: [])
+    assert convolutions(pair((2, 8, 8, 64), **SETTINGS["3x3"])[0], (2, 8, 8, 64)) == 4
+
+
+def test_beside_a_gpu_pieces_run_on_the_cpu(gpu, monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: [f"{kind}:0"])
+    layer, _ = pair((2, 8, 8, 64), **SETTINGS["3x3"])
+    with tf.device("CPU"):
+        assert convolutions(layer, (2, 8, 8, 64)) == 4
+
+
+def test_what_is_traced_for_another_device_has_that_ones_kernels(gpu, monkeypatch):
+    layer, _ = pair((2, 8, 8, 64), **SETTINGS["3x3"])
+    with devices.traced_for("cpu"):
+        assert convolutions(layer, (2, 8, 8, 64)) == 4
+    assert convolutions(layer, (2, 8, 8, 64)) == 1
+    monkeypatch.undo()
+    with devices.traced_for("gpu"):
+        assert convolutions(layer, (2, 8, 8, 64)) == 1
+
+
+@pytest.mark.parametrize(("device", "convolutions"), [({}, 2), ({"device": "gpu"}, 1)], ids=["any", "gpu"])
+def test_an_export_has_the_kernels_of_the_device_that_it_is_for(gpu, tmp_path, device, convolutions):
+    model = resnet(RESNEXT, input_shape=(32, 32, 3), classes=2)
+    folder = keras_resnet.export(model, tmp_path / "exported", preprocessing="cifar10", **device)
+    graph = tf.saved_model.load(str(folder)).signatures["features"].graph.as_graph_def()
+    operations = [node.op for function in graph.library.function for node in function.node_def]
+    groups = [layer.groups for layer in model.layers if isinstance(layer, layers.Conv2D)]
+    assert groups.count(8) == 2
+    assert operations.count("Conv2D") == groups.count(1) + convolutions * groups.count(8)
+
+
+def test_an_export_is_for_a_known_device(tmp_path):
+    with pytest.raises(ValueError, match=r"`device`. Expected one of 'cpu', 'gpu'"):
+        keras_resnet.export(resnet(RESNEXT), tmp_path / "exported", device="tpu")
+
+
+def test_asking_for_devices_leaves_them_to_be_configured():
+    code = """
+import tensorflow as tf
+from keras_resnet.kernels import devices
+assert devices.on_cpu()
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+with tf.device("CPU:1"):
+    assert devices.current_device().endswith("CPU:1")
+    tf.function(lambda: print(devices.current_device()))()
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+strategy.run(tf.function(lambda: print(devices.current_device())))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [line[-5:] for line in done.stdout.splitlines()] == ["CPU:1", "CPU:0", "CPU:1"]
+
+
+def test_the_native_kernel_is_one_convolution_outside_xla():
     layer, _ = pair((2, 8, 8, 64), **SETTINGS["stride"])
     graph = (
         tf.function(lambda x: native(layer, x, layer.kernel)).get_concrete_function(tf.TensorSpec((2, 8, 8, 64))).graph
@@ -111,16 +186,22 @@ def test_mixed_precision_computes_in_the_narrow_type(policy):
     assert layer.kernel.dtype == "float32"
 
 
-def test_a_saved_network_loads_and_a_portable_one_without_this_package(tmp_path):
+def test_a_saved_network_loads(tmp_path):
     model, x = resnet(RESNEXT), images(1, 32, 32, 3)
     model.save(tmp_path / "ours.keras")
     np.testing.assert_array_equal(keras.models.load_model(tmp_path / "ours.keras")(x), model(x))
+
+
+def test_a_portable_network_has_none_and_loads_with_its_kernels(tmp_path):
+    model, x = resnet(RESNEXT), images(1, 32, 32, 3)
     stock = portable(model)
     assert not [layer for layer in stock.layers if isinstance(layer, GroupedConv2D)]
     np.testing.assert_allclose(stock(x), model(x), atol=1e-6)
     stock.save(tmp_path / "stock.keras")
-    code = "import keras, sys; keras.models.load_model(sys.argv[1]); assert 'keras_resnet' not in sys.modules"
-    subprocess.run([sys.executable, "-P", "-c", code, str(tmp_path / "stock.keras")], check=True, cwd=tmp_path)
+    loaded = keras_resnet.load_model(tmp_path / "stock.keras")
+    assert [type(layer) for layer in loaded.layers] == [type(layer) for layer in stock.layers]
+    np.testing.assert_array_equal(loaded(x), model(x))
+    assert convolutions(loaded, x.shape) == convolutions(model, x.shape)
 
 
 def test_a_saved_model_holds_ordinary_operations(tmp_path):
