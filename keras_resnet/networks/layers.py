@@ -7,6 +7,7 @@ from keras import KerasTensor, layers
 
 from keras_resnet.kernels.batch_norm import fused
 from keras_resnet.kernels.grouped_conv import GroupedConv2D
+from keras_resnet.networks import he_normal
 
 BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-5}  # the papers' and torch's; Keras' own are 0.99 and 1e-3
 
@@ -21,7 +22,8 @@ def conv(
         x = layers.ZeroPadding2D((kernel_size - 1) // 2 * dilation, name=f"{name}_pad")(x)
         padding = "valid"
     kind = GroupedConv2D if settings.get("groups", 1) > 1 else layers.Conv2D
-    return kind(filters, kernel_size, stride, padding, dilation_rate=dilation, name=f"{name}_conv", **settings)(x)
+    layer = kind(filters, kernel_size, stride, padding, dilation_rate=dilation, name=f"{name}_conv", **settings)
+    return he_normal.called(layer, x)
 
 
 def identity(x: KerasTensor, name: str, gamma: str = "ones") -> KerasTensor:
