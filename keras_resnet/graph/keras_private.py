@@ -25,3 +25,8 @@ def forgotten_variables() -> Iterator[None]:
 def nodes_by_depth(graph: keras.Function) -> dict[int, list[Any]]:
     """The graph's calls, those nearest to its outputs under 0. Public are its layers, and the first call of each."""
     return graph._nodes_by_depth
+
+
+def variable_index(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> int:
+    """The place of a trained variable among those that the optimizer was built with, also under a strategy."""
+    return optimizer._get_variable_index(variable)

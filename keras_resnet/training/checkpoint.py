@@ -1,8 +1,10 @@
 """What a killed run needs to end as if it had never been killed, in one file that is written whole or not at all."""
 
 import json
+from collections.abc import Sequence
 from numbers import Number
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -27,45 +29,58 @@ class Checkpoint(keras.callbacks.Callback):
         writer: Whether this process writes.
     """
 
-    def __init__(self, path: Path, others, log: Path, best: Path | None, identity: dict, writer: bool = True):
+    def __init__(
+        self,
+        path: Path,
+        others: Sequence[keras.callbacks.Callback],
+        log: Path,
+        best: Path | None,
+        identity: dict[str, Any],
+        writer: bool = True,
+    ):
         super().__init__()
         self.path, self.others, self.log, self.best = path, others, log, best
         self.identity, self.writer = json.loads(json.dumps(identity)), writer
         self.epochs, self.lowest, self.failed, self.stopped = 0, float("inf"), False, False
         self.saved: dict[str, np.ndarray] = {}
         if path.exists():
-            with np.load(path) as archive:
-                self.saved = dict(archive)
-            state = json.loads(str(self.saved.pop("state")))
-            self.check(state["identity"])
-            self.epochs, self.lowest, self.stopped, self.numbers, length = (
-                state[key] for key in ("epochs", "lowest", "stopped", "callbacks", "log")
-            )
-            if writer:
-                with open(log, "r+b") as file:
-                    file.truncate(length)
+            self.read()
 
-    def check(self, identity):
+    def read(self) -> None:
+        """Takes over what the file has. The log ends again where it ended then."""
+        with np.load(self.path) as archive:
+            self.saved = dict(archive)
+        state = json.loads(str(self.saved.pop("state")))
+        self.check(state["identity"])
+        self.epochs, self.lowest, self.stopped = state["epochs"], state["lowest"], state["stopped"]
+        self.numbers = state["callbacks"]
+        if self.writer:
+            with open(self.log, "r+b") as file:
+                file.truncate(state["log"])
+
+    def check(self, identity: dict[str, Any]) -> None:
+        """Raises an ArgumentError unless the run is the one that is resumed."""
         differing = [key for key in self.identity if identity.get(key) != self.identity[key]]
         if differing:
             then, now = ({key: record.get(key) for key in differing} for record in (identity, self.identity))
             raise invalid("resume", f"the run as it was started, with {then}", now)
 
     @property
-    def variables(self):
+    def variables(self) -> dict[str, Any]:
         """Of the model, but for its metrics', of its optimizer and of the callbacks, by their places."""
         metrics = {id(variable) for variable in self.model.metrics_variables}
         kept = [variable for variable in self.model.variables if id(variable) not in metrics]
         others = [variable for callback in self.others for variable in getattr(callback, "variables", ())]
-        return {f"{place:05}": v for place, v in enumerate([*kept, *self.model.optimizer.variables, *others])}
+        everything = [*kept, *self.model.optimizer.variables, *others]
+        return {f"{place:05}": variable for place, variable in enumerate(everything)}
 
     @property
-    def named(self):
+    def named(self) -> dict[str, keras.callbacks.Callback]:
         """The other callbacks, by class and by how many of it came before."""
         classes = [type(callback).__name__ for callback in self.others]
         return {f"{name} {classes[:i].count(name)}": self.others[i] for i, name in enumerate(classes)}
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Any = None) -> None:
         if not self.saved:
             return
         there = {name: array.shape for name, array in self.saved.items()}
@@ -78,7 +93,7 @@ class Checkpoint(keras.callbacks.Callback):
             vars(callback).update(self.numbers.get(name, {}))
         self.saved = {}
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.failed = not all(np.isfinite(logs[key]) for key in ("loss", "val_loss") if key in logs)
         if self.failed:
             self.model.stop_training = True
@@ -86,15 +101,26 @@ class Checkpoint(keras.callbacks.Callback):
         self.epochs = epoch + 1
         improved = self.best and logs["val_loss"] < self.lowest
         self.lowest = logs["val_loss"] if improved else self.lowest
-        if not self.writer:
-            return
-        if improved:
+        if self.writer and improved:
             with replaced(self.best) as path:
                 self.model.save_weights(path)
-        numbers = {name: {key: value for key, value in vars(callback).items() if isinstance(value, Number)}
-                   for name, callback in self.named.items()}  # fmt: skip
-        state = dict(epochs=self.epochs, lowest=float(self.lowest), stopped=self.model.stop_training, callbacks=numbers,
-                     log=self.log.stat().st_size, identity=self.identity)  # fmt: skip
+        if self.writer:
+            self.write()
+
+    def write(self) -> None:
+        state = {
+            "epochs": self.epochs,
+            "lowest": float(self.lowest),
+            "stopped": self.model.stop_training,
+            "callbacks": {name: numbers_of(callback) for name, callback in self.named.items()},
+            "log": self.log.stat().st_size,
+            "identity": self.identity,
+        }
         arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in self.variables.items()}
         with replaced(self.path) as path, open(path, "wb") as file:
             np.savez(file, state=json.dumps(state, default=float), **arrays)
+
+
+def numbers_of(callback: keras.callbacks.Callback) -> dict[str, Any]:
+    """Those among its attributes."""
+    return {name: value for name, value in vars(callback).items() if isinstance(value, Number)}

@@ -1,4 +1,4 @@
-"""How well a network names images that it has not seen."""
+"""How well a network classifies images that it has not seen."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ class Evaluation:
     loss: float
     top1: float
     top5: float  # 1.0 where there are five classes or fewer
-    confusion: np.ndarray  # int64 [classes, classes]: images of the row's class that were named the column's
+    confusion: np.ndarray  # int64 [classes, classes]: images of the first class that were taken for the second
     class_names: tuple[str, ...]
 
     @property
@@ -38,7 +38,7 @@ class Evaluation:
 
     @property
     def per_class(self) -> dict[str, float | None]:
-        """The share of each class's images that are named rightly; None for a class without images."""
+        """The accuracy of each class; None for a class without images."""
         right, of = self.confusion.diagonal(), self.confusion.sum(1)
         return {name: float(r / n) if n else None for name, r, n in zip(self.class_names, right, of, strict=True)}
 
@@ -61,19 +61,26 @@ class View(NamedTuple):
 
 
 TEST_VIEWS = {
-    "center": View(lambda row: row, lambda images, crop: [images]),
-    "ten_crop": View(lambda row: replace(row, crop=None), lambda images, crop: ten_crop(images, crop[0])),
+    "center": View(lambda reads: reads, lambda images, crop: [images]),
+    "ten_crop": View(lambda reads: replace(reads, crop=None), lambda images, crop: ten_crop(images, crop[0])),
     "multi_scale": View(
-        lambda row: replace(row, resize=None, crop=None),
+        lambda reads: replace(reads, resize=None, crop=None),
         lambda images, _: (view[None] for pair in multi_scale(images[0]) for view in pair),
         single=True,
     ),
 }
 
 
-def evaluate(model: keras.Model, data: Any, split: str = "test", preprocessing: Preprocessing | str | None = None,
-             *, view: str = "center", batch_size: int = 256) -> Evaluation:  # fmt: skip
-    """Names every image of a split once.
+def evaluate(
+    model: keras.Model,
+    data: Any,
+    split: str = "test",
+    preprocessing: Preprocessing | str | None = None,
+    *,
+    view: str = "center",
+    batch_size: int = 256,
+) -> Evaluation:
+    """Accuracy, loss and confusion matrix of a model on a split.
 
     Args:
         model: Ends in logits or in a softmax.
@@ -86,35 +93,43 @@ def evaluate(model: keras.Model, data: Any, split: str = "test", preprocessing: 
         batch_size: Images at a time.
 
     Raises:
-        ValueError: Before anything is read, where the source has no such split or other classes, or neither the card
-            nor `preprocessing` says how the model reads images.
+        ValueError: Before anything is read, if the source has no such split or other classes, or neither the card nor
+            `preprocessing` says how the model reads images.
     """
     source = source_for(model, data, split)
     expect_known("view", TEST_VIEWS, view)
     expect_rule(COUNT, "batch_size", batch_size)
-    row, logits, examples = known_preprocessing(model, preprocessing), ends_in_logits(model), getattr(source, split)
+    reads, examples = known_preprocessing(model, preprocessing), getattr(source, split)
+    expect_possible(view, model, reads)
     read, seen, single = TEST_VIEWS[view]
-    square = row.crop and row.crop[0] == row.crop[1] and row.crop != row.resize
-    expect(
-        view != "ten_crop" or square, "view", f"'center', where no square is cropped from larger images ({row})", view
-    )
-    expect(not single or None in model.input_shape[1:3], "view", "'center', where the model takes one size", view)
+    probabilities = classifier(model, reads)
+    if not single:
+        expect_one_size(examples, read(reads))
+    seen_first = evaluation_view(examples, read(reads), source.shape[-1])
+    batches = evaluation_batches(examples, source.classes, 1 if single else batch_size, view=seen_first)
+    scores = [np.mean([probabilities(batch) for batch in seen(images, reads.crop)], 0) for images, _ in batches]
+    return evaluation(np.concatenate(scores), examples.labels, source.class_names)
+
+
+def expect_possible(view: str, model: keras.Model, reads: Preprocessing) -> None:
+    """Raises an ArgumentError if the model's images have no such view."""
+    square = reads.crop and reads.crop[0] == reads.crop[1] and reads.crop != reads.resize
+    wanted = f"'center', where no square is cropped from larger images ({reads})"
+    expect(view != "ten_crop" or square, "view", wanted, view)
+    any_size = not TEST_VIEWS[view].single or None in model.input_shape[1:3]
+    expect(any_size, "view", "'center', where the model takes one size", view)
+
+
+def classifier(model: keras.Model, reads: Preprocessing) -> Callable[[tf.Tensor], tf.Tensor]:
+    """From images of 0 to 255 to probabilities."""
+    logits = ends_in_logits(model)
 
     @tf.function(reduce_retracing=True)
-    def probabilities(images):
-        outputs = model(row(images), training=False)
+    def probabilities(images: tf.Tensor) -> tf.Tensor:
+        outputs = model(reads(images), training=False)
         return tf.nn.softmax(outputs) if logits else outputs
 
-    if not single:
-        expect_one_size(examples, read(row))
-    batches = evaluation_batches(
-        examples,
-        source.classes,
-        1 if single else batch_size,
-        view=evaluation_view(examples, read(row), source.shape[-1]),
-    )
-    scores = [np.mean([probabilities(batch) for batch in seen(images, row.crop)], 0) for images, _ in batches]
-    return evaluation(np.concatenate(scores), examples.labels, source.class_names)
+    return probabilities
 
 
 def source_for(model: keras.Model, data: Any, split: str) -> Source:

@@ -1,9 +1,13 @@
 """SGD as the papers' code has it, and the learning rates that drive it."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 from keras import ops
 from keras.optimizers import schedules
 
+from keras_resnet.graph.keras_private import variable_index
 from keras_resnet.training.recipes import Recipe
 
 
@@ -19,17 +23,17 @@ class SGD(keras.optimizers.SGD):
         decays: "all" variables, or the "kernels" alone: no norm and no bias (He T. et al. 2019, section 3.1).
     """
 
-    def __init__(self, *args, l2: float = 0.0, decays: str = "all", **kwargs):
+    def __init__(self, *args: Any, l2: float = 0.0, decays: str = "all", **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.l2, self.decays = l2, decays
 
-    def build(self, variables):
+    def build(self, variables: Sequence[keras.Variable]) -> None:
         super().build(variables)
         self._decayed = [self.decays == "all" or variable.name.endswith("kernel") for variable in variables]
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Any, variable: keras.Variable, learning_rate: Any) -> None:
         step = ops.cast(learning_rate, variable.dtype)
-        gradient, index = ops.cast(gradient, variable.dtype), self._get_variable_index(variable)
+        gradient, index = ops.cast(gradient, variable.dtype), variable_index(self, variable)
         if self.l2 and self._decayed[index]:
             gradient = ops.add(gradient, ops.multiply(variable, self.l2))
         if self.momentum:
@@ -38,7 +42,7 @@ class SGD(keras.optimizers.SGD):
             gradient = ops.add(gradient, ops.multiply(velocity, self.momentum)) if self.nesterov else velocity
         self.assign_sub(variable, ops.multiply(gradient, step))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "l2": self.l2, "decays": self.decays}
 
 
@@ -48,12 +52,12 @@ class WarmUp(schedules.LearningRateSchedule):
     def __init__(self, steps: int, peak: float, constant: float | None, after: schedules.LearningRateSchedule):
         self.steps, self.peak, self.constant, self.after = steps, peak, constant, after
 
-    def __call__(self, step):
+    def __call__(self, step: Any) -> Any:
         step = ops.cast(step, "float32")
         warm = self.peak * (step + 1) / self.steps if self.constant is None else self.constant
         return ops.where(step < self.steps, warm, self.after(ops.maximum(step - self.steps, 0.0)))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"steps": self.steps, "peak": self.peak, "constant": self.constant, "after": self.after}
 
 
@@ -64,10 +68,10 @@ class Held(schedules.LearningRateSchedule):
         self.constant, self.after = constant, after
         self.held = keras.Variable(1.0, trainable=False, name="held")
 
-    def __call__(self, step):
+    def __call__(self, step: Any) -> Any:
         return ops.where(self.held > 0, self.constant, self.after(step))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"constant": self.constant, "after": self.after}
 
 
@@ -78,14 +82,14 @@ class HoldUntil(keras.callbacks.Callback):
         super().__init__()
         self.schedule, self.error, self.held = schedule, error, 1.0
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         self.schedule.held.assign(self.held)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.held = float(self.held and 1 - logs["accuracy"] >= self.error)
 
 
-FALLING = {  # from the recipe's rate, over so many steps
+FALLING: dict[str, Callable[[Recipe, int, int], schedules.LearningRateSchedule]] = {  # (recipe, steps, steps before)
     "steps": lambda recipe, steps, warm: schedules.PiecewiseConstantDecay(
         [round(share * (steps + warm)) - warm - 1 for share in recipe.drops],  # a rate holds to its boundary, inclusive
         [recipe.lr * recipe.factor**drop for drop in range(len(recipe.drops) + 1)],
@@ -122,7 +126,7 @@ class Average(keras.callbacks.Callback):
         self.averaged, self.momentum, self.inside = averaged, momentum, False
         self.variables = [keras.Variable(variable, trainable=False, name="average") for variable in averaged]
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         for average, variable in zip(self.variables, self.averaged, strict=True):
             average.assign(average * self.momentum + variable * (1 - self.momentum))
 
@@ -135,17 +139,18 @@ class Average(keras.callbacks.Callback):
                 average.assign(kept)
             self.inside = inside
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.put(False)
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs: Any = None) -> None:
         self.put(True)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.put(True)
 
 
 def optimizer(recipe: Recipe, rate: schedules.LearningRateSchedule | float) -> SGD:
+    """The recipe's SGD at such a rate."""
     return SGD(
         rate,
         recipe.momentum,

@@ -55,15 +55,15 @@ class Recipe:
     augment: Mapping[str, Any] = field(default_factory=dict)  # of AUGMENTATIONS, in that order
     network: Mapping[str, Any] = field(default_factory=dict)  # fields of the network's row that the recipe sets
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         expect_rules(_RULES, self)
         object.__setattr__(self, "drops", tuple(self.drops))  # JSON has lists
         expect_augmentations("augment", self.augment)
         held = self.warmup_error is not None
         expect(not held or self.warmup_lr, "warmup_lr", "a rate, where there is a `warmup_error`", self.warmup_lr)
         expect(not held or not self.warmup, "warmup", "0, where there is a `warmup_error`", self.warmup)
-        expect(self.schedule != "plateau" or not (held or self.warmup), "warmup", "none before a plateau",
-               self.warmup_error or self.warmup)  # fmt: skip
+        steady = self.schedule != "plateau" or not (held or self.warmup)
+        expect(steady, "warmup", "none before a plateau", self.warmup_error or self.warmup)
 
 
 def optional(rule: Rule) -> Rule:
@@ -96,52 +96,98 @@ CIFAR = {"pad_crop": 4, "flip": 0.5}  # He et al. 2015, section 4.2
 
 HE2015_CIFAR = Recipe(
     about="He et al. 2015, section 4.2: 64k steps, the rate divided at 32k and 48k",
-    epochs=160, steps_per_epoch=400, weight_decay=1e-4, augment=CIFAR,
-)  # fmt: skip
+    epochs=160,
+    steps_per_epoch=400,
+    weight_decay=1e-4,
+    augment=CIFAR,
+)
 
 HE2015_IMAGENET = Recipe(
     about="He et al. 2015, section 3.4: up to 600k steps, the rate divided where the error stays",
-    epochs=120, steps_per_epoch=5000, batch_size=256, schedule="plateau", weight_decay=1e-4,
-    view="scale_crop", augment={"flip": 0.5, "color": 0.1},
-)  # fmt: skip
+    epochs=120,
+    steps_per_epoch=5000,
+    batch_size=256,
+    schedule="plateau",
+    weight_decay=1e-4,
+    view="scale_crop",
+    augment={"flip": 0.5, "color": 0.1},
+)
 
 BAG_OF_TRICKS = Recipe(
     about="He T. et al. 2019, tables 3, 4 and 6: cosine, label smoothing, mixup, zero gamma, no decay of norm and bias",
-    epochs=200, batch_size=256, schedule="cosine", warmup=5 / 200, nesterov=True, weight_decay=1e-4, decays="kernels",
-    label_smoothing=0.1, view="random_resized_crop", augment={"flip": 0.5, "color": 0.1, "mixup": 0.2},
+    epochs=200,
+    batch_size=256,
+    schedule="cosine",
+    warmup=5 / 200,
+    nesterov=True,
+    weight_decay=1e-4,
+    decays="kernels",
+    label_smoothing=0.1,
+    view="random_resized_crop",
+    augment={"flip": 0.5, "color": 0.1, "mixup": 0.2},
     network={"zero_init": True},
-)  # fmt: skip
+)
 
 WRN = Recipe(
     about="Zagoruyko and Komodakis 2016, section 3: 200 epochs, times 0.2 at 60, 120 and 160",
-    epochs=200, drops=(0.3, 0.6, 0.8), factor=0.2, nesterov=True, weight_decay=5e-4,
+    epochs=200,
+    drops=(0.3, 0.6, 0.8),
+    factor=0.2,
+    nesterov=True,
+    weight_decay=5e-4,
     augment={"pad_crop": {"padding": 4, "mode": "reflect"}, "flip": 0.5},
-)  # fmt: skip
+)
 
 RECIPES: dict[str, Recipe] = {
     "digits": Recipe(
         about="The built-in digits, in half a minute on two cores",
-        epochs=30, batch_size=64, schedule="cosine", warmup=0.1, nesterov=True, weight_decay=5e-4, decays="kernels",
-        label_smoothing=0.1, augment={"pad_crop": 1},
+        epochs=30,
+        batch_size=64,
+        schedule="cosine",
+        warmup=0.1,
+        nesterov=True,
+        weight_decay=5e-4,
+        decays="kernels",
+        label_smoothing=0.1,
+        augment={"pad_crop": 1},
     ),
     "fast": Recipe(
         about="One cycle (Smith and Topin 2017): CIFAR in an hour or two on two cores",
-        epochs=48, lr=0.3, schedule="linear", warmup=1 / 24, nesterov=True, weight_decay=5e-4, decays="kernels",
+        epochs=48,
+        lr=0.3,
+        schedule="linear",
+        warmup=1 / 24,
+        nesterov=True,
+        weight_decay=5e-4,
+        decays="kernels",
         augment=CIFAR,
     ),
     "finetune": Recipe(
         about="From published weights, on a folder of photographs",
-        epochs=10, batch_size=32, lr=0.01, schedule="cosine", warmup=0.05, nesterov=True, weight_decay=1e-4,
-        decays="kernels", label_smoothing=0.1, view="random_resized_crop", augment={"flip": 0.5},
+        epochs=10,
+        batch_size=32,
+        lr=0.01,
+        schedule="cosine",
+        warmup=0.05,
+        nesterov=True,
+        weight_decay=1e-4,
+        decays="kernels",
+        label_smoothing=0.1,
+        view="random_resized_crop",
+        augment={"flip": 0.5},
     ),
     "he2015_cifar": HE2015_CIFAR,
     "he2015_cifar_110": replace(
-        HE2015_CIFAR, about="He et al. 2015, section 4.2, the 110-layer network: 0.01 until the training error is "
-        "below 80 %", warmup_lr=0.01, warmup_error=0.8,
+        HE2015_CIFAR,
+        about="He et al. 2015, section 4.2, the 110-layer network: 0.01 until the training error is below 80 %",
+        warmup_lr=0.01,
+        warmup_error=0.8,
     ),
     "he2015_imagenet": HE2015_IMAGENET,
     "he2016_cifar": replace(
-        HE2015_CIFAR, about="He et al. 2016, appendix: the first 400 steps at 0.01", warmup=400 / 64_000,
+        HE2015_CIFAR,
+        about="He et al. 2016, appendix: the first 400 steps at 0.01",
+        warmup=400 / 64_000,
         warmup_lr=0.01,
     ),
     "wrn": WRN,
@@ -149,33 +195,56 @@ RECIPES: dict[str, Recipe] = {
         WRN, about="Zagoruyko and Komodakis 2016, section 3.4: dropout 0.3", network={"dropout": 0.3}
     ),
     "resnext_cifar": replace(
-        HE2015_CIFAR, about="Xie et al. 2017, section 5.3: 300 epochs, the rate divided at 150 and 225", epochs=300,
-        steps_per_epoch=None, nesterov=True, weight_decay=5e-4,
+        HE2015_CIFAR,
+        about="Xie et al. 2017, section 5.3: 300 epochs, the rate divided at 150 and 225",
+        epochs=300,
+        steps_per_epoch=None,
+        nesterov=True,
+        weight_decay=5e-4,
     ),
     "stochastic_depth": replace(
-        HE2015_CIFAR, about="Huang et al. 2016, section 4: 500 epochs, survival falling linearly to 0.5", epochs=500,
-        steps_per_epoch=None, nesterov=True, network={"drop_path": 0.5},
+        HE2015_CIFAR,
+        about="Huang et al. 2016, section 4: 500 epochs, survival falling linearly to 0.5",
+        epochs=500,
+        steps_per_epoch=None,
+        nesterov=True,
+        network={"drop_path": 0.5},
     ),
     "pyramidnet": replace(
-        HE2015_CIFAR, about="Han et al. 2017, section 4.1: 300 epochs; CIFAR-100 starts at lr=0.5", epochs=300,
-        steps_per_epoch=None, nesterov=True,
+        HE2015_CIFAR,
+        about="Han et al. 2017, section 4.1: 300 epochs; CIFAR-100 starts at lr=0.5",
+        epochs=300,
+        steps_per_epoch=None,
+        nesterov=True,
     ),
     "densenet": replace(
-        HE2015_CIFAR, about="Huang et al. 2017, section 4.2: 300 epochs, batch 64", epochs=300, steps_per_epoch=None,
-        batch_size=64, nesterov=True,
+        HE2015_CIFAR,
+        about="Huang et al. 2017, section 4.2: 300 epochs, batch 64",
+        epochs=300,
+        steps_per_epoch=None,
+        batch_size=64,
+        nesterov=True,
     ),
     "fractalnet": Recipe(
         about="Larsson et al. 2017, section 4.1: 400 epochs, the rate divided whenever the rest halves",
-        epochs=400, batch_size=100, lr=0.02, drops=(0.5, 0.75, 0.875, 0.9375), augment=CIFAR,
+        epochs=400,
+        batch_size=100,
+        lr=0.02,
+        drops=(0.5, 0.75, 0.875, 0.9375),
+        augment=CIFAR,
         network={"drop_path": 0.15, "dropout": 0.4},
     ),
     "cifar100": Recipe(
         about="ResNet-18 with the CIFAR stem: 75.63 % on CIFAR-100",
-        epochs=100, drops=(0.3, 0.6, 0.8), factor=0.2, weight_decay=5e-4, network={"stem": "cifar"},
+        epochs=100,
+        drops=(0.3, 0.6, 0.8),
+        factor=0.2,
+        weight_decay=5e-4,
+        network={"stem": "cifar"},
         augment={"flip": 0.1, "rotate": 10, "translate": 0.1, "erase": 0.1, "pad_crop": 4},
     ),
     "bag_of_tricks": BAG_OF_TRICKS,
-}  # fmt: skip
+}
 
 
 def recipe_of(recipe: Recipe | str) -> Recipe:

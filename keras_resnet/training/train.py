@@ -5,73 +5,45 @@ import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import keras
-import tensorflow as tf
 
-from keras_resnet.checks import ArgumentError, expect, invalid
-from keras_resnet.data import (
-    Source,
-    evaluation_batches,
-    evaluation_view,
-    expect_one_size,
-    load_data,
-    training_batches,
-    training_view,
-)
+from keras_resnet.checks import expect
+from keras_resnet.data import load_data
 from keras_resnet.graph.remat import rematerialize
-from keras_resnet.graph.tracing import graphs_of, walk
-from keras_resnet.modelcard import Preprocessing, attach, card
+from keras_resnet.graph.tracing import walk
+from keras_resnet.modelcard import attach, card
 from keras_resnet.predict import ends_in_logits
 from keras_resnet.training import distribute
 from keras_resnet.training.checkpoint import Checkpoint
+from keras_resnet.training.cluster import is_chief
+from keras_resnet.training.fitting import Training, batches_to_train, batches_to_watch, check_fit, strategy_of
 from keras_resnet.training.optimizer import Average, Held, HoldUntil, learning_rate, optimizer
+from keras_resnet.training.peers import peers_watched
 from keras_resnet.training.recipes import Recipe, recipe_of
 
-
-def check_fit(model: keras.Model, source: Source, recipe: Recipe) -> None:
-    """Raises a ValueError unless the model gives the source's classes and takes its channels, and a batch is there."""
-    images = len(source.train)
-    expect(recipe.batch_size <= images, "batch_size", f"at most the {images} training images", recipe.batch_size)
-    watched = source.validation is not None
-    expect(recipe.schedule != "plateau" or watched, "schedule", "another than 'plateau', or a validation split "
-           "(`--validation 0.1`): the test does not steer", recipe.schedule)  # fmt: skip
-    rematerialized = any(getattr(graph, "rematerialized", False) for graph in graphs_of(model))
-    several = rematerialized and strategy_of(model) is not None
-    expect(not several, "remat", "False under a strategy, whose devices synchronize their batch norms", True)
-    found, wanted = (model.input_shape[-1], *model.output_shape[1:]), (source.shape[-1], source.classes)
-    expect(found == wanted, "model", f"one that takes {wanted[0]} channels and gives {wanted[1]} classes", found)
-    expect_one_size(source.train, read_by(model, source))
-    try:
-        batches(model, source, recipe, 0, 0)[0](0, 1)  # traces the augmentation
-    except ArgumentError:
-        raise
-    except Exception as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise invalid(
-            "augment", f"augmentations for images of {found[0]} channels ({reason})", recipe.augment
-        ) from error
+Callbacks = list[keras.callbacks.Callback]
+Epochs = list[dict[str, float]]  # the rows of a history.csv
 
 
-def read_by(model: keras.Model, source: Source) -> Preprocessing:
-    """How the model reads images: as its card says, or by the source's mean and std and as large as it takes them."""
-    if (known := card(model)) and known.preprocessing:
-        return known.preprocessing
-    height, width, _ = model.input_shape[1:]
-    row = Preprocessing(source.mean, source.std)
-    return row.sized(height, width, 1.0 if source.shape[:2] == (height, width) else 0.875) if height and width else row
-
-
-def train(model: keras.Model, data: Any, recipe: Recipe | str, folder: str | Path | None = None, *, seed: int = 0,
-          resume: bool = False, callbacks: Sequence[keras.callbacks.Callback] = (),
-          verbose: int = 1) -> list[dict[str, float]]:  # fmt: skip
+def train(
+    model: keras.Model,
+    data: Any,
+    recipe: Recipe | str,
+    folder: str | Path | None = None,
+    *,
+    seed: int = 0,
+    resume: bool = False,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: int = 1,
+) -> Epochs:
     """Trains a model, and leaves the trained weights in it, and in its card how it reads images and names classes.
 
-    Where the source has a validation split, these are those of the lowest validation loss, otherwise the last. After
+    If the source has a validation split, these are the weights of the lowest validation loss, otherwise the last. After
     every epoch `folder` has `history.csv` (a row an epoch), `checkpoint.npz` (all that `resume` needs), TensorBoard's
     events, and with a validation split `best.weights.h5`. A run that was killed and resumed ends in the weights of one
     that was not: on one CPU, bit for bit.
@@ -83,9 +55,9 @@ def train(model: keras.Model, data: Any, recipe: Recipe | str, folder: str | Pat
         model: A classifier, that ends in logits (as it should: a softmax in the loss loses precision) or in a softmax.
             Changed in place.
         data: As `keras_resnet.load_data` takes it. The validation split, or the test split where there is none, is
-            evaluated after every epoch; by the test split nothing is chosen.
+            evaluated after every epoch; the test split never chooses anything.
         recipe: One of `keras_resnet.RECIPES`, or its name. Its `network` and `precision` are for who builds the model.
-        folder: Made where it does not exist. None: nothing is kept but the model.
+        folder: Made if it does not exist. None: nothing is kept but the model.
         seed: Of the order of the images and their augmentation. Call `keras.utils.set_random_seed` before building
             the model, so that its start follows a seed too.
         resume: Continue after the last whole epoch that the folder has, if it has one.
@@ -98,99 +70,107 @@ def train(model: keras.Model, data: Any, recipe: Recipe | str, folder: str | Pat
         The rows of `history.csv`.
 
     Raises:
-        ValueError: Before training, where the recipe's batch exceeds the images, the model takes other images or has
+        ValueError: Before training, if the recipe's batch exceeds the images, the model takes other images or has
             other outputs, the folder has a run and `resume` is False, or that run was another one.
-        FloatingPointError: Where a loss is not finite. The last whole epoch before it is in the folder.
+        FloatingPointError: If a loss is not finite. The last whole epoch before it is in the folder.
     """
+    training = check_fit(model, load_data(data), recipe_of(recipe))
+    return fit(training, folder, seed=seed, resume=resume, callbacks=callbacks, verbose=verbose)
+
+
+def fit(
+    training: Training,
+    folder: str | Path | None = None,
+    *,
+    seed: int = 0,
+    resume: bool = False,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: int = 1,
+) -> Epochs:
+    """As `train`, of what `check_fit` returned."""
     if folder is None:
         with TemporaryDirectory() as scratch:
-            return train(model, data, recipe, scratch, seed=seed, callbacks=callbacks, verbose=verbose)
-    source, recipe, folder = load_data(data), recipe_of(recipe), Path(folder)
-    check_fit(model, source, recipe)
-    folder.mkdir(parents=True, exist_ok=True)
-    history, last, best = (folder / name for name in ("history.csv", "checkpoint.npz", "best.weights.h5"))
-    for path in (history, last, best):
-        expect(resume or not path.exists(), "folder", f"one without a {path.name}, or resume=True", str(folder))
-    strategy, steps = strategy_of(model), recipe.steps_per_epoch or len(source.train) // recipe.batch_size
-    distribute.describe(strategy, recipe.batch_size)  # raises where the replicas cannot share it
-    chief, (fitted, own) = distribute.is_chief(strategy), compiled(model, recipe, steps * recipe.epochs)
+            return fit(training, scratch, seed=seed, callbacks=callbacks, verbose=verbose)
+    recipe, strategy = training.recipe, training.strategy
+    files, chief = Files(Path(folder)), is_chief(strategy)
+    files.make(resume)
+    fitted, own = compiled(training.model, recipe, training.steps_per_epoch * recipe.epochs)
     followed = [*own, *callbacks]
-    chosen = best if source.validation else None
-    checkpoint = Checkpoint(last, followed, history, chosen, identity(recipe, seed, source), writer=chief)
+    best, run = files.best if training.source.validation else None, identity(training, seed)
+    checkpoint = Checkpoint(files.checkpoint, followed, files.history, best, run, writer=chief)
     done = distribute.from_chief(strategy, checkpoint.epochs)
     expect(done == checkpoint.epochs, "folder", "the chief's checkpoint, as all workers must see it", str(folder))
-    training, watched = batches(model, source, recipe, seed, done * steps)
-    with distribute.peers_watched(strategy), logged(history, last.exists(), chief) as loggers:
+    to_train, to_watch = batches_to_train(training, seed, done * training.steps_per_epoch), batches_to_watch(training)
+    with peers_watched(strategy), logged(files, chief) as loggers:
         fitted.fit(
-            distribute.distributed(strategy, training),
+            distribute.distributed(strategy, to_train),
             initial_epoch=recipe.epochs if checkpoint.stopped else done,
-            steps_per_epoch=steps,
+            steps_per_epoch=training.steps_per_epoch,
             epochs=recipe.epochs,
-            validation_data=distribute.distributed(strategy, watched),
+            validation_data=distribute.distributed(strategy, to_watch),
             callbacks=[*followed, *loggers, checkpoint],
             shuffle=False,  # the batches are
             verbose=verbose if chief else 0,
         )
     if checkpoint.failed:
-        raise FloatingPointError(f"The loss was not a finite number in epoch {checkpoint.epochs + 1}. Received: "
-                                 f"recipe={recipe}")  # fmt: skip
-    distribute.synchronized(model, False)
-    if checkpoint.best and chief:
+        reason = f"The loss was not a finite number in epoch {checkpoint.epochs + 1}."
+        raise FloatingPointError(f"{reason} Received: recipe={recipe}")
+    deliver(training, best if chief else None)
+    return read_history(files.history) if chief else []
+
+
+def deliver(training: Training, best: Path | None) -> None:
+    """The model of one device, with the best weights where there are some; its card says what it was trained on."""
+    model = distribute.synchronized(training.model, False)
+    if best:
         model.load_weights(best)
     if known := card(model):
-        attach(model, replace(known, preprocessing=read_by(model, source), class_names=source.class_names))
-    return rows(history) if chief else []
+        names = training.source.class_names
+        attach(model, replace(known, preprocessing=training.preprocessing, class_names=names))
 
 
-def identity(recipe: Recipe, seed: int, source: Source) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Files:
+    """What a training leaves in its folder."""
+
+    folder: Path
+
+    @property
+    def history(self) -> Path:
+        return self.folder / "history.csv"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint.npz"
+
+    @property
+    def best(self) -> Path:
+        return self.folder / "best.weights.h5"
+
+    def make(self, resume: bool) -> None:
+        """The folder. One that has a run is refused, unless that is to be resumed."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for path in (self.history, self.checkpoint, self.best):
+            wanted = f"one without a {path.name}, or resume=True"
+            expect(resume or not path.exists(), "folder", wanted, str(self.folder))
+
+
+def identity(training: Training, seed: int) -> dict[str, Any]:
     """What a run must have in common with the one that it resumes."""
-    return {"recipe": asdict(recipe), "seed": seed, "data": source.name, "images": len(source.train),
-            "labels": zlib.crc32(source.train.labels.tobytes())}  # fmt: skip
+    source = training.source
+    return {
+        "recipe": asdict(training.recipe),
+        "seed": seed,
+        "data": source.name,
+        "images": len(source.train),
+        "labels": zlib.crc32(source.train.labels.tobytes()),
+    }
 
 
-def strategy_of(model: keras.Model):
-    """In whose scope the model was built, or None."""
-    return None if model.distribute_strategy is tf.distribute.get_strategy() else model.distribute_strategy
-
-
-def batches(model: keras.Model, source: Source, recipe: Recipe, seed: int, start: int):
-    """Two functions from (worker, workers) to its normalized batches: of the training, and of what is watched."""
-    row, classes, channels = read_by(model, source), source.classes, model.input_shape[-1]
-
-    def normalized(images, labels):
-        return normalize(row, images), labels
-
-    def smoothed(images, labels):  # here and not in the loss, which is then the watched split's, too
-        return normalize(row, images), labels * (1 - recipe.label_smoothing) + recipe.label_smoothing / classes
-
-    def training(worker, workers):
-        view = training_view(recipe.view, source.train, seed, row, channels)
-        return training_batches(
-            source.train, classes, recipe.batch_size, seed, recipe.augment, view=view, start=start, worker=worker,
-            workers=workers,
-        ).map(smoothed, tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)  # fmt: skip
-
-    def watched(worker, workers):
-        examples = source.validation or source.test
-        size = distribute.even_batch_size(strategy_of(model), recipe.batch_size, len(examples))
-        view = evaluation_view(examples, row, channels)
-        batches = evaluation_batches(examples, classes, size, view=view, worker=worker, workers=workers)
-        return batches.map(normalized, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
-
-    return training, watched
-
-
-def normalize(row: Preprocessing, images: tf.Tensor) -> tf.Tensor:
-    """`row(images)`, its numbers repeated for every pixel: TensorFlow broadcasts to channels at a fifth of the pace."""
-    mean, std = (tf.broadcast_to(numbers, tf.shape(images)[1:]) for numbers in (row.mean, row.std))
-    return (images - mean) / std
-
-
-def compiled(model: keras.Model, recipe: Recipe, steps: int) -> tuple[keras.Model, list[keras.callbacks.Callback]]:
+def compiled(model: keras.Model, recipe: Recipe, steps: int) -> tuple[keras.Model, Callbacks]:
     """A second model of the same layers, so that the user's, and its file, stay uncompiled; the recipe's callbacks."""
-    found: list[keras.callbacks.Callback] = [keras.callbacks.TerminateOnNaN()]
-    strategy = strategy_of(model)
-    if strategy:
+    callbacks: Callbacks = [keras.callbacks.TerminateOnNaN()]
+    if strategy_of(model):
         distribute.synchronized(model)
     with model.distribute_strategy.scope():
         fitted, rate = keras.Model(model.inputs, model.outputs), learning_rate(recipe, steps)
@@ -203,28 +183,29 @@ def compiled(model: keras.Model, recipe: Recipe, steps: int) -> tuple[keras.Mode
         fitted.compile(sgd, loss, metrics=["accuracy"], auto_scale_loss=False)
         sgd.build(fitted.trainable_variables)
         if recipe.ema is not None:
-            found.append(Average([*fitted.weights], recipe.ema))
+            callbacks.append(Average([*fitted.weights], recipe.ema))
     if recipe.schedule == "plateau":
-        found.append(keras.callbacks.ReduceLROnPlateau("val_loss", recipe.factor, recipe.patience))
+        callbacks.append(keras.callbacks.ReduceLROnPlateau("val_loss", recipe.factor, recipe.patience))
     if isinstance(rate, Held) and recipe.warmup_error is not None:
-        found.append(HoldUntil(rate, recipe.warmup_error))
-    return fitted, found
+        callbacks.append(HoldUntil(rate, recipe.warmup_error))
+    return fitted, callbacks
 
 
 @contextmanager
-def logged(history: Path, resumed: bool, chief: bool) -> Iterator[list[keras.callbacks.Callback]]:
+def logged(files: Files, chief: bool) -> Iterator[Callbacks]:
     """What writes into the run's folder. The log of an epoch that was killed before its first checkpoint is dropped."""
     if not chief:
         yield []
         return
+    history, resumed = files.history, files.checkpoint.exists()
     if not resumed and history.exists():
         text = history.read_text()
         wanted = "one whose history.csv is of a run"
-        expect(not text or text.startswith("epoch,accuracy,"), "folder", wanted, str(history.parent))
+        expect(not text or text.startswith("epoch,accuracy,"), "folder", wanted, str(files.folder))
         history.unlink()
     log = keras.callbacks.CSVLogger(history, append=resumed)
     try:
-        yield [Measured(), log, keras.callbacks.TensorBoard(history.parent / "tensorboard", write_graph=False)]
+        yield [Measured(), log, keras.callbacks.TensorBoard(files.folder / "tensorboard", write_graph=False)]
     finally:
         if log.csv_file:  # which Keras leaves open where `fit` is interrupted
             log.csv_file.close()
@@ -233,15 +214,15 @@ def logged(history: Path, resumed: bool, chief: bool) -> Iterator[list[keras.cal
 class Measured(keras.callbacks.Callback):
     """Adds the learning rate and the seconds to what an epoch logs."""
 
-    def on_epoch_begin(self, epoch, logs=None):
-        self._began = time.perf_counter()
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.began = time.perf_counter()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
-        logs.update(learning_rate=float(rate), seconds=time.perf_counter() - self._began)
+        logs.update(learning_rate=float(rate), seconds=time.perf_counter() - self.began)
 
 
-def rows(history: Path) -> list[dict[str, float]]:
-    """Of a `history.csv`."""
-    with open(history, newline="") as file:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+def read_history(path: Path) -> Epochs:
+    """The epochs of a `history.csv`."""
+    with open(path, newline="") as file:
+        return [{key: float(value) for key, value in epoch.items()} for epoch in csv.DictReader(file)]
