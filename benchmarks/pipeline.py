@@ -24,9 +24,9 @@ def run_of(batches):
 
 def as_trained(model, source, recipe, count):
     """The batches that `train` gives to the model."""
-    from keras_resnet.training.train import batches
+    from keras_resnet.training.fitting import batches_to_train, check_fit
 
-    return run_of(batches(model, source, recipe, seed=0, start=0)[0](0, 1).take(count))
+    return run_of(batches_to_train(check_fit(model, source, recipe), seed=0, start=0)(0, 1).take(count))
 
 
 def in_keras(layers, batches, count):

@@ -25,7 +25,7 @@ from keras_resnet.modelcard import Card, Preprocessing, attach
 from keras_resnet.networks.loading import load_model
 from keras_resnet.serving.compare import run_elsewhere
 from keras_resnet.serving.export import export
-from keras_resnet.training import Evaluation, check_fit, distribute, evaluate, rows, train
+from keras_resnet.training import Evaluation, check_fit, distribute, evaluate, fit, read_history
 
 SHOWN = 10  # images, and class names
 Say = Callable[[str], None]
@@ -60,9 +60,9 @@ def experiment(
     expect(resume or not several, "resume", "True with several workers, which share one folder", resume)
     say = say if chief else silent
     if strategy:
-        say(distribute.describe(strategy, resolved.recipe.batch_size))
+        say(distribute.sharing(strategy, resolved.recipe.batch_size))
     model, phases = resolved.build(strategy), resolved.phases
-    check_fit(model, resolved.source, resolved.recipe)
+    training = check_fit(model, resolved.source, resolved.recipe)
     freeze(model, run.freeze)  # says now whether there is such a part
     name = f"{run.network}-{resolved.source.name}"
     with nullcontext(resumed(output / name, run)) if resume else new_folder(output, name) as folder:
@@ -74,14 +74,8 @@ def experiment(
             write_run(folder, resolved)
         say(f"Training {resolved.title} ({class_names(resolved.source)}) into {folder}")
         for phase in phases:
-            train(
-                freeze(model, phase.frozen),
-                resolved.source,
-                phase.recipe,
-                folder / phase.folder,
-                seed=run.seed,
-                resume=resume,
-            )
+            freeze(model, phase.frozen)
+            fit(replace(training, recipe=phase.recipe), folder / phase.folder, seed=run.seed, resume=resume)
         return finish(folder, model, resolved, say) if chief else None
 
 
@@ -131,7 +125,7 @@ def counts(source: Source) -> dict[str, int]:
 
 def finish(folder: Path, model: keras.Model, resolved: Resolved, say: Say) -> Card:
     """All that the folder holds besides what the training wrote, the card last: it says that the run has ended."""
-    seconds = sum(epoch["seconds"] for history in folder.rglob("history.csv") for epoch in rows(history))
+    seconds = sum(epoch["seconds"] for history in folder.rglob("history.csv") for epoch in read_history(history))
     describe(model, resolved, {})
     save(model, folder)
     final = load_model(folder / "model.keras")  # of one device: what the user gets is measured
@@ -177,7 +171,7 @@ def write_evaluation(folder: Path, evaluation: Evaluation, title: str, say: Say)
     if not find_spec("matplotlib"):
         say("No curves.png, no confusion.png: they need matplotlib, as in keras-resnet-zoo[plots].")
         return
-    plot_history(rows(folder / "history.csv"), folder / "curves.png", title)
+    plot_history(read_history(folder / "history.csv"), folder / "curves.png", title)
     plot_confusion(evaluation.confusion, evaluation.class_names, folder / "confusion.png", title)
 
 

@@ -99,15 +99,19 @@ class Checkpoint(keras.callbacks.Callback):
             self.model.stop_training = True
             return
         self.epochs = epoch + 1
-        improved = self.best and logs["val_loss"] < self.lowest
-        self.lowest = logs["val_loss"] if improved else self.lowest
-        if self.writer and improved:
-            with replaced(self.best) as path:
-                self.model.save_weights(path)
+        if self.best and logs["val_loss"] < self.lowest:
+            self.lowest = logs["val_loss"]
+            self.write_best(self.best)
+        self.write()
+
+    def write_best(self, best: Path) -> None:
         if self.writer:
-            self.write()
+            with replaced(best) as path:
+                self.model.save_weights(path)
 
     def write(self) -> None:
+        if not self.writer:
+            return
         state = {
             "epochs": self.epochs,
             "lowest": float(self.lowest),

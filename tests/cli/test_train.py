@@ -23,8 +23,8 @@ from keras_resnet.experiment import Run, experiment
 from keras_resnet.files import completed, new_folder
 from keras_resnet.modelcard import Card, Preprocessing
 from keras_resnet.serving.compare import run_elsewhere
-from keras_resnet.training import RECIPES, Recipe, evaluate
-from keras_resnet.training.train import batches
+from keras_resnet.training import RECIPES, Recipe, check_fit, evaluate
+from keras_resnet.training.fitting import batches_to_train
 
 EVERY_KEY = {"stem": keras_resnet.STEMS, "order": keras_resnet.ORDERS, "shortcut": keras_resnet.SHORTCUTS}
 FILES = {"best.weights.h5", "card.json", "card.md", "checkpoint.npz", "confusion.png", "curves.png", "evaluation.json",
@@ -382,7 +382,8 @@ class TestPipeline:
         images = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), dtype="uint8")
         source = keras_resnet.load_data(((images, np.arange(20)), (images, np.arange(20))))
         recipe = replace(RECIPES["fast"], batch_size=8)
-        made = batches(keras_resnet.ResNet20(classes=20), source, recipe, seed=5, start=1)[0](0, 1)
+        training = check_fit(keras_resnet.ResNet20(classes=20), source, recipe)
+        made = batches_to_train(training, seed=5, start=1)(0, 1)
         order = [
             tf.random.experimental.stateless_shuffle(tf.range(20, dtype=tf.int64), (5, epoch)) for epoch in range(2)
         ]

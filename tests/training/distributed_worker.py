@@ -13,6 +13,7 @@ from tensorflow.python.distribute.collective_all_reduce_strategy import Collecti
 
 import keras_resnet
 from keras_resnet.training import distribute
+from keras_resnet.training.peers import peers_watched
 
 DIGITS = Path(keras_resnet.__file__).parent / "data" / "digits" / "digits.npz"
 BATCH, TRAIN, VALIDATION = 48, 192, 97  # 97 divides by neither two nor three workers
@@ -68,7 +69,7 @@ def train(folder, kind, epochs=2, synchronized=True, blocks=3, evaluated=False, 
     keras.config.set_floatx(floatx)
     strategy = distribute.strategy(kind)
     distribute.shared_folder(strategy, folder, timeout=10)
-    print(distribute.describe(strategy, BATCH), flush=True)
+    print(distribute.sharing(strategy, BATCH), flush=True)
     saved = Saved(folder, distribute.is_chief(strategy))
     resumed = distribute.from_chief(strategy, saved.path.exists())
     with strategy.scope() if strategy else nullcontext():
@@ -78,7 +79,7 @@ def train(folder, kind, epochs=2, synchronized=True, blocks=3, evaluated=False, 
     held_out = images(TRAIN, TRAIN + VALIDATION)
     size = distribute.even_batch_size(strategy, BATCH, VALIDATION)
     validation = distribute.distributed(strategy, batches(held_out, size))
-    with distribute.peers_watched(strategy):
+    with peers_watched(strategy):
         history = model.fit(training, epochs=epochs, initial_epoch=done, validation_data=validation, shuffle=False,
                             callbacks=[saved], verbose=0)  # fmt: skip
         result = {**history.history, "chief": distribute.from_chief(strategy, 1 + distribute.workers(strategy)[0])}

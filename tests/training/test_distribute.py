@@ -18,23 +18,20 @@ import pytest
 import tensorflow as tf
 
 from keras_resnet.training import distribute
+from keras_resnet.training import peers as peers_module
+from keras_resnet.training.cluster import cluster, is_chief, workers
 from keras_resnet.training.distribute import (
     LINEAR_SCALING,
-    cluster,
-    describe,
     distributed,
     even_batch_size,
     from_chief,
-    is_chief,
-    loss,
-    peers,
-    peers_watched,
     shared_folder,
+    sharing,
     split,
     strategy,
     synchronized,
-    workers,
 )
+from keras_resnet.training.peers import lost, peers, peers_watched
 
 WORKER = Path(__file__).with_name("distributed_worker.py")
 SAME = 1e-10  # in float64, where it comes to 5e-14; in float32 momentum and ReLUs magnify rounding to several percent
@@ -143,13 +140,13 @@ def test_nobody_watches_one_process():
 # Batches
 
 
-def test_describe_says_batches_and_the_rule_of_the_learning_rate():
+def test_sharing_says_batches_and_the_rule_of_the_learning_rate():
     eight = SimpleNamespace(num_replicas_in_sync=8)
-    assert describe(eight, 128) == (
+    assert sharing(eight, 128) == (
         f"8 replicas on 1 worker; a global batch of 128, 16 each, cut by TensorFlow.\n{LINEAR_SCALING}"
     )
     with pytest.raises(ValueError, match=r"`batch_size`. Expected a multiple of 8, the number of replicas"):
-        describe(eight, 100)
+        sharing(eight, 100)
 
 
 @pytest.mark.parametrize("replicas", [1, 2, 3, 8])
@@ -198,15 +195,15 @@ OTHERS = {"/job:worker/replica:0/task:1": "b:1", "/job:worker/replica:0/task:11"
     ([], "Deadline Exceeded", "Lost a peer whose name is unknown. All .* Deadline Exceeded"),
 ])  # fmt: skip
 def test_the_message_names_who_is_silent_or_who_the_error_names(silent, reason, named, monkeypatch):
-    monkeypatch.setattr(distribute, "answers", lambda peer: peer not in silent)
-    assert re.match(named, loss(OTHERS, reason))
+    monkeypatch.setattr(peers_module, "answers", lambda peer: peer not in silent)
+    assert re.match(named, lost(OTHERS, reason))
 
 
 HANGS = """
 import threading, time, tensorflow as tf
-from keras_resnet.training import distribute
-distribute.answers, distribute.ANSWER, distribute.PATIENCE = (lambda peer: False), 0.2, 1
-threading.Thread(target=distribute.watch, args=({"peer": "a:1"}, threading.Event(), threading.get_ident())).start()
+from keras_resnet.training import peers
+peers.answers, peers.ANSWER, peers.PATIENCE = (lambda peer: False), 0.2, 1
+threading.Thread(target=peers.watch, args=({"peer": "a:1"}, threading.Event(), threading.get_ident())).start()
 time.sleep(3)
 print("a chief may write as long as it takes", flush=True)
 tf.queue.FIFOQueue(1, tf.int32).dequeue()
