@@ -15,6 +15,7 @@ from pathlib import Path
 import keras_resnet
 from keras_resnet import NETWORKS, RECIPES, Recipe, applications
 from keras_resnet.files import replaced
+from keras_resnet.graph.initialization import without_weights
 from keras_resnet.modelcard import Card
 from keras_resnet.networks.zoo import PAPERS
 from keras_resnet.weights import FORMATS, SCHEMES
@@ -37,7 +38,8 @@ def networks() -> Iterator[str]:
     for paper, configs in PAPERS.items():
         yield f"| **[{paper.authors}](https://arxiv.org/abs/{paper.arxiv})** | {paper.title} | | | |"
         for name in configs:
-            costs = keras_resnet.complexity(keras_resnet.build(name))
+            with without_weights():
+                costs = keras_resnet.complexity(keras_resnet.build(name))
             yield network(name, costs.trainable_params, costs.macs)
 
 

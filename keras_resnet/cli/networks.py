@@ -32,8 +32,10 @@ def list_networks(pattern, count):
 
 def counted(name: str) -> str:
     from keras_resnet.graph.complexity import complexity
+    from keras_resnet.graph.initialization import without_weights
 
-    costs = complexity(zoo.build(name))
+    with without_weights():
+        costs = complexity(zoo.build(name))
     return f"{costs.trainable_params:>11,} params  {costs.macs:>14,} MACs"
 
 
@@ -47,8 +49,10 @@ def summary(name, size, classes, config_changes):
     check_arguments(config, image)
     start_keras()
     from keras_resnet.graph.complexity import complexity
+    from keras_resnet.graph.initialization import without_weights
 
-    click.echo(complexity(zoo.build(config, name=name, classes=classes, input_shape=image)))
+    with without_weights():
+        click.echo(complexity(zoo.build(config, name=name, classes=classes, input_shape=image)))
 
 
 def square(size: int | None) -> tuple[int, int, int] | None:
