@@ -217,3 +217,68 @@ def lines_of_code(path):
 
 def test_the_residual_core_can_be_read_at_one_sitting():
     assert sum(lines_of_code(ROOT / f"networks/{room}.py") for room in ("config", "layers", "blocks", "resnet")) < 380
+
+
+PRIVATE_NAMES = ("graph/keras_private.py", "training/tensorflow_private.py", "tuning/keras_tuner_private.py")
+PRIVATE_MODULES = ("keras.src", "tensorflow.python", "keras_tuner.src")
+MOST_PRIVATE_NAMES = 10
+
+
+def is_private(name):
+    return name.startswith("_") and not name.startswith("__")
+
+
+def own_names(tree):
+    """What a module's classes call their own: what they define, and what they assign of themselves."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            yield node.name
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and is_own(node):
+            yield node.attr
+
+
+def is_own(node):
+    return isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+
+
+def private_names(tree):
+    """Of other packages: attributes, also by `getattr`, and modules. `os._exit` and the like are documented."""
+    own = set(own_names(tree))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and is_private(node.attr):
+            if ast.unparse(node.value) not in ("os", "sys") and not (is_own(node) and node.attr in own):
+                yield node.attr
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "hasattr", "setattr"):
+            named = getattr(node.args[1], "value", "")
+            if isinstance(named, str) and is_private(named):
+                yield named
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PRIVATE_MODULES):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith(PRIVATE_MODULES))
+
+
+@pytest.mark.parametrize(
+    ("code", "names"),
+    [
+        ("model._layers", ["_layers"]),
+        ("super()._build()", ["_build"]),
+        ("self._tracker", ["_tracker"]),
+        ("self._mine = 1; self._mine", []),
+        ("os._exit(1); x.__dict__; self.public", []),
+        ("getattr(layer, '_call_has_training_arg', False)", ["_call_has_training_arg"]),
+        ("import keras.src.backend", ["keras.src.backend"]),
+        ("from tensorflow.python.eager import context", ["tensorflow.python.eager.context"]),
+    ],
+)
+def test_private_names_are_seen(code, names):
+    assert list(private_names(ast.parse(code))) == names
+
+
+def test_private_names_of_other_packages_are_few_and_stand_in_one_file_a_package():
+    used = {
+        path.relative_to(ROOT).as_posix(): set(private_names(ast.parse(path.read_text())))
+        for path in ROOT.rglob("*.py")
+    }
+    assert {path: names for path, names in used.items() if names and path not in PRIVATE_NAMES} == {}
+    assert sum(len(used[path]) for path in PRIVATE_NAMES) <= MOST_PRIVATE_NAMES
