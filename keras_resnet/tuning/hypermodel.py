@@ -123,26 +123,26 @@ class HyperResNet(keras_tuner.HyperModel):
         expect(is_pair, "space", "a function that returns a row of a network and a recipe", drawn)
         return settled(drawn[0], recipe_of(drawn[1]), [known.name for known in hp.space])
 
-    def trial(self, config: zoo.Config, recipe: Recipe, epochs: int | None = None) -> Resolved:
-        """A trial of these rows, of the recipe's epochs or of so many; its run is a command `keras-resnet train`."""
+    def resolved(self, config: zoo.Config, recipe: Recipe, epochs: int | None = None) -> Resolved:
+        """What these rows are as a run, of the recipe's epochs or of so many: a command `keras-resnet train`."""
         recipe = replace(recipe, epochs=epochs or recipe.epochs)
         network, changed = nearest(zoo.NETWORKS, config, self.base.network)
         name, changes = nearest(RECIPES, recipe)
         run = replace(self.base, network=network, config=changed, recipe=name, changes=changes)
         return Resolved(run, self.source, recipe, config)
 
-    def network(self, trial: Resolved) -> keras.Model:
+    def network(self, resolved: Resolved) -> keras.Model:
         gc.collect()  # the last trial's: models are cycles, and their memory is not Python's to see
-        return trial.build(self.devices)
+        return resolved.build(self.devices)
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """The untrained network, that ends in logits."""
-        return self.network(self.trial(*self.draw(hp)))
+        return self.network(self.resolved(*self.draw(hp)))
 
     def check(self) -> None:
         """Raises now what would fail in every trial."""
-        trial = self.trial(*self.draw(keras_tuner.HyperParameters()))
-        check_fit(self.network(trial), self.source, trial.recipe)
+        resolved = self.resolved(*self.draw(keras_tuner.HyperParameters()))
+        check_fit(self.network(resolved), self.source, resolved.recipe)
 
     def costs(self, model: keras.Model) -> dict[str, float]:
         return costs_of(model, self.budget)
@@ -162,13 +162,13 @@ class HyperResNet(keras_tuner.HyperModel):
         expect_honoured(hp, epochs, initial_epoch, [*map(type, data), *others])
         if initial_epoch:  # keras-tuner's Hyperband has loaded the weights of the rung before
             model.set_weights(self.build(hp).get_weights())
-        trial = self.trial(*self.draw(hp), hp.values.get(EPOCHS, epochs))
-        return self.scored(model, trial, callbacks=callbacks, verbose=verbose)
+        resolved = self.resolved(*self.draw(hp), hp.values.get(EPOCHS, epochs))
+        return self.scored(model, resolved, callbacks=callbacks, verbose=verbose)
 
     def scored(
         self,
         model: keras.Model,
-        trial: Resolved,
+        resolved: Resolved,
         folder: Path | None = None,
         *,
         costs: Mapping[str, float] | None = None,
@@ -179,7 +179,7 @@ class HyperResNet(keras_tuner.HyperModel):
 
         Args:
             model: Untrained.
-            trial: What it is trained by.
+            resolved: What it is trained by.
             folder: Where the training resumes from; None keeps nothing.
             costs: Where they are known already.
             note: Told the costs before anything comes of them.
@@ -195,21 +195,21 @@ class HyperResNet(keras_tuner.HyperModel):
         note(costs)
         if over := excess(costs, self.budget):
             raise Infeasible(over)
-        return self.trained(model, trial, folder, **fitting)
+        return self.trained(model, resolved, folder, **fitting)
 
     def trained(
         self,
         model: keras.Model,
-        trial: Resolved,
+        resolved: Resolved,
         folder: Path | None,
         callbacks: Collection[keras.callbacks.Callback] = (),
         verbose: Any = 0,
     ) -> dict[str, float]:
         """By `keras_resnet.train`; the scores are those of the weights that it delivers."""
-        patience, resume = self.patience or max(1, trial.recipe.epochs // 2), folder is not None
+        patience, resume = self.patience or max(1, resolved.recipe.epochs // 2), folder is not None
         callbacks = [keras.callbacks.EarlyStopping("val_loss", patience=patience), *callbacks]
-        fitting = {"seed": trial.run.seed, "resume": resume, "callbacks": callbacks, "verbose": verbose}
-        history = train(model, self.source, trial.recipe, folder, **fitting)
+        fitting = {"seed": resolved.run.seed, "resume": resume, "callbacks": callbacks, "verbose": verbose}
+        history = train(model, self.source, resolved.recipe, folder, **fitting)
         best = min(history, key=lambda epoch: epoch["val_loss"])
         seconds = sum(epoch["seconds"] for epoch in history)
         return {SCORE: best[SCORE], "val_loss": best["val_loss"], "epochs": len(history), "seconds": seconds}

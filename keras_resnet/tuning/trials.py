@@ -77,16 +77,16 @@ class Trials(BaseTuner):
     def train(self, hp: HyperParameters, folder: Path) -> None:
         """Writes the record before the training too: what is known then is not measured again."""
         config, recipe = self.ours.draw(hp)
-        trial = self.ours.trial(config, recipe, hp.values.get(EPOCHS))
-        self.record.update(plain({"config": asdict(config), "recipe": asdict(recipe), "run": asdict(trial.run)}))
-        self.record.update(command=trial.run.command)
+        resolved = self.ours.resolved(config, recipe, hp.values.get(EPOCHS))
+        self.record.update(plain({"config": asdict(config), "recipe": asdict(recipe), "run": asdict(resolved.run)}))
+        self.record.update(command=resolved.run.command)
 
         def note(costs: Mapping[str, float]) -> None:
             self.record.update(costs)
             write_json(folder / RECORD, self.record)
 
-        model, known = self.ours.network(trial), self.known_costs(folder.parent)
-        scores = self.ours.scored(model, trial, folder / "run", costs=known, note=note)
+        model, known = self.ours.network(resolved), self.known_costs(folder.parent)
+        scores = self.ours.scored(model, resolved, folder / "run", costs=known, note=note)
         self.record.update(status="COMPLETED", score=scores[SCORE], epochs=scores["epochs"], seconds=scores["seconds"])
 
     def known_costs(self, folder: Path) -> dict[str, float] | None:

@@ -21,8 +21,8 @@ def tiny(hp):
     return ResNetConfig(stages=((hp.Choice("width", [4, 8, 64]),),), stem_filters=4), replace(RECIPE, epochs=1)
 
 
-def width(run):
-    return run.config["stages"][0][0]
+def width(resolved):
+    return resolved.config.stages[0][0]
 
 
 def statuses(folder):

@@ -25,7 +25,7 @@ class TestRows:
         space = HyperResNet("optimizer", "digits", network="wide_resnet16_4", recipe="wrn_dropout")
         config, recipe = space.draw(keras_tuner.HyperParameters())
         assert (config.dropout, recipe.network) == (0.3, {})
-        run = space.trial(config, recipe).run
+        run = space.resolved(config, recipe).run
         assert (run.network, run.config) == ("wide_resnet16_4", {"dropout": 0.3})
         assert recipe_for(run, space.source) == recipe
 
@@ -42,7 +42,7 @@ class TestRows:
         space = HyperResNet(lambda hp: (NETWORKS[row], recipe), "digits")
         config, drawn = space.draw(keras_tuner.HyperParameters())
         assert (config, drawn.network) == (replace(NETWORKS[row], **{field: value}), {})
-        run = space.trial(config, drawn).run
+        run = space.resolved(config, drawn).run
         assert (run.network, run.config) == (row, {field: value})
 
     def test_the_network_that_is_built_has_the_row(self):
@@ -131,7 +131,7 @@ class TestTrials:
 
         monkeypatch.setattr(hypermodel, "train", train)
         space = HyperResNet(lambda hp: (tiny(hp)[0], RECIPE), few, patience=patience)
-        scores = space.trained(None, space.trial(*space.draw(keras_tuner.HyperParameters())), None)
+        scores = space.trained(None, space.resolved(*space.draw(keras_tuner.HyperParameters())), None)
         assert scores == {"val_accuracy": 0.5, "val_loss": 1, "epochs": 3, "seconds": 3.0}
 
     def test_over_the_budget_are_noted_and_not_trained(self, few):

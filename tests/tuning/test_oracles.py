@@ -36,7 +36,7 @@ class TestEveryTuner:
     def test_trains_so_many_networks_and_none_over_the_budget(self, tuner, quick, tmp_path):
         outcome = search(widths, "digits", tmp_path / "s", tuner=tuner, trials=7, max_params=300)
         assert len(quick) == 7
-        assert all(width(run) <= 28 for run in quick)
+        assert all(width(resolved) <= 28 for resolved in quick)
         ended = [trial["status"] for trial in outcome.trials]
         assert ended.count("COMPLETED") == 7
         assert ended.count("INFEASIBLE") == len(ended) - 7 > 0
@@ -57,14 +57,14 @@ class TestEveryTuner:
     def test_goes_on_after_a_kill_as_if_there_had_been_none(self, tuner, quick, tmp_path, monkeypatch):
         given = dict(tuner=tuner, trials=7, max_params=300)
         search(widths, "digits", tmp_path / "whole", **given)
-        whole, train = [run.command for run in quick], HyperResNet.trained
+        whole, train = commands(quick), HyperResNet.trained
         quick.clear()
 
-        def killed(self, model, trial, folder, callbacks=()):
+        def killed(self, model, resolved, folder, callbacks=()):
             if len(quick) in killing:
                 killing.remove(len(quick))
                 raise KeyboardInterrupt
-            return train(self, model, trial, folder)
+            return train(self, model, resolved, folder)
 
         killing = [0, 3, 6]
         monkeypatch.setattr(HyperResNet, "trained", killed)
@@ -73,14 +73,14 @@ class TestEveryTuner:
                 search(widths, "digits", tmp_path / "s", **given, resume=True)
         search(widths, "digits", tmp_path / "s", **given, resume=True)
         assert len(quick) == 7
-        assert [run.command for run in quick] == whole or tuner == "bayesian"  # of which a process has its own draws
+        assert commands(quick) == whole or tuner == "bayesian"  # of which a process has its own draws
         assert statuses(tmp_path / "s").count("COMPLETED") == 7
 
     def test_goes_on_after_a_kill_at_any_file(self, tuner, quick, tmp_path, monkeypatch):
         """Each file that a search writes is once the one that it is killed at, before it is written."""
         given, written, write_json = dict(tuner=tuner, trials=3, max_params=300), set(), oracles.write_json
         search(widths, "digits", tmp_path / "whole", **given)
-        whole = [run.command for run in quick]
+        whole = commands(quick)
         quick.clear()
 
         def killed(path, content):
@@ -99,7 +99,7 @@ class TestEveryTuner:
             except KeyboardInterrupt:
                 kills += 1
         assert kills == len(written) > 3 * 4
-        assert [run.command for run in quick] == [run for run in whole for _ in range(2)]  # killed at its end, once
+        assert commands(quick) == [command for command in whole for _ in range(2)]  # killed at its end, once
         assert statuses(tmp_path / "s") == statuses(tmp_path / "whole")
 
     def test_keeps_ended_trials_under_another_id(self, tuner, quick, tmp_path, monkeypatch):
@@ -114,12 +114,12 @@ class TestEveryTuner:
     def test_goes_on_with_a_search_that_had_each_trial_in_a_file_of_its_own(self, tuner, quick, tmp_path):
         given = dict(tuner=tuner, max_params=300)
         search(widths, "digits", tmp_path / "whole", trials=5, **given)
-        whole = [run.command for run in quick]
+        whole = commands(quick)
         quick.clear()
         search(widths, "digits", tmp_path / "s", trials=3, **given)
         as_before_the_trials_were_in_the_state(tmp_path / "s" / "trials")
         search(widths, "digits", tmp_path / "s", trials=5, **given, resume=True)
-        assert [run.command for run in quick] == whole
+        assert commands(quick) == whole
         assert statuses(tmp_path / "s") == statuses(tmp_path / "whole")
 
     def test_ends_without_more_networks_than_the_space_has(self, tuner, quick, tmp_path):
@@ -128,9 +128,13 @@ class TestEveryTuner:
 
         said = []
         outcome = search(two, "digits", tmp_path / "s", tuner=tuner, trials=5, say=said.append)
-        assert {width(run) for run in quick} == {4, 8}
+        assert {width(resolved) for resolved in quick} == {4, 8}
         assert len(quick) == 2 == len(outcome.trials)
         assert any("the space has no more" in line for line in said)
+
+
+def commands(quick):
+    return [resolved.run.command for resolved in quick]
 
 
 def as_before_the_trials_were_in_the_state(folder):
@@ -146,10 +150,10 @@ def as_before_the_trials_were_in_the_state(folder):
 
 def test_hyperband_promotes_the_best_to_more_epochs(quick, tmp_path):
     search(widths, "digits", tmp_path / "s", tuner="hyperband", trials=22, max_params=300)
-    epochs = [run.changes.get("epochs", 30) for run in quick]
+    epochs = [resolved.recipe.epochs for resolved in quick]
     assert [epochs.count(number) for number in (4, 10, 30)] == [15, 5, 2]
-    first = sorted({width(run) for run in quick[:15]})
-    assert {width(run) for run in quick[20:]} <= set(first[:3])
+    first = sorted({width(resolved) for resolved in quick[:15]})
+    assert {width(resolved) for resolved in quick[20:]} <= set(first[:3])
 
 
 def test_the_grid_has_every_combination_the_last_parameter_first(quick, tmp_path):
@@ -158,7 +162,7 @@ def test_the_grid_has_every_combination_the_last_parameter_first(quick, tmp_path
         return ResNetConfig(stages=(stage,)), RECIPE
 
     search(grid, "digits", tmp_path / "s", tuner="grid", trials=10)
-    drawn = [tuple(run.config["stages"][0]) for run in quick]
+    drawn = [resolved.config.stages[0] for resolved in quick]
     assert drawn == [(4, 4), (4,), (4, 4, 4), (8, 8), (8,), (8, 8, 8)]
 
 
@@ -195,7 +199,7 @@ def space_of(declare):
 
 
 def test_failures_count_as_trials_and_never_end_a_search(quick, tmp_path, monkeypatch):
-    def failing(self, model, trial, folder, callbacks=()):
+    def failing(self, model, resolved, folder, callbacks=()):
         raise FloatingPointError("The loss was not a finite number")
 
     monkeypatch.setattr(HyperResNet, "trained", failing)

@@ -21,11 +21,11 @@ pytestmark = [  # of keras-tuner 1.4.8
 def test_the_best_is_one_that_was_completed(quick, tmp_path, monkeypatch):
     train = HyperResNet.trained
 
-    def failing(self, model, trial, *arguments):
+    def failing(self, model, resolved, *arguments):
         if len(quick) < 4:
-            quick.append(trial.run)
+            quick.append(resolved)
             raise MemoryError
-        return train(self, model, trial, *arguments)
+        return train(self, model, resolved, *arguments)
 
     monkeypatch.setattr(HyperResNet, "trained", failing)
     outcome = search(widths, "digits", tmp_path / "s", trials=6)
@@ -40,8 +40,8 @@ def test_leaves_a_table_and_a_command_that_repeats_a_trial(quick, tmp_path):
     assert [float(line["accuracy"]) for line in table] == [trial["score"] for trial in outcome.front]
     assert set(table[0]) == {"trial", "accuracy", "params", "macs", "latency_ms"}
     again = next(trial for trial in outcome.trials if trial["status"] == "COMPLETED")
-    assert again["command"] == quick[0].command
-    assert ResNetConfig(**again["config"]) == zoo.row(quick[0].network, **quick[0].config)
+    assert again["command"] == quick[0].run.command
+    assert ResNetConfig(**again["config"]) == zoo.row(quick[0].run.network, **quick[0].run.config) == quick[0].config
     cost = f"{again['params']:,} params, {again['macs']:,} MACs, {again['latency_ms']:.3g} ms"
     assert f"trial {again['trial']}: {again['score']:.2%}, {cost}, 1 epochs in 0 s" in said
 
@@ -64,7 +64,7 @@ def test_a_network_that_was_measured_is_not_measured_again(quick, tmp_path, monk
         return config, replace(RECIPE, lr=hp.Choice("lr", [0.1, 0.2, 0.3]))
 
     measured, costs = [], HyperResNet.costs
-    monkeypatch.setattr(HyperResNet, "costs", lambda self, run: measured.append(run) or costs(self, run))
+    monkeypatch.setattr(HyperResNet, "costs", lambda self, model: measured.append(model) or costs(self, model))
     outcome = search(space, "digits", tmp_path / "s", trials=3)
     assert (len(measured), len(quick)) == (1, 3)
     assert {trial["latency_ms"] for trial in outcome.trials} == {0.4}
