@@ -79,7 +79,14 @@ def test_tensorflow_starts_in_silence_in_the_environment_of_the_commands():
     assert process.stdout == f"{['1', '1', '1', '2']}\n"
 
 
-CHATTER = b"I0000 a driver is missing\nW0000 slow\nE0000 failed call to cuInit: UNKNOWN ERROR (303)\n"
+CHATTER = b"""WARNING: All log messages before absl::InitializeLog() is called are written to STDERR
+I0000 00:00:1795672349.804556   13519 cudart_stub.cc:31] Could not find cuda drivers on your machine
+E0000 00:00:1795672365.240656   13519 cuda_platform.cc:52] failed call to cuInit: INTERNAL: UNKNOWN ERROR (303)
+W0000 00:00:1795672365.240656   13519 computation_placer.cc:177] computation placer already registered
+2026-11-26 07:06:01.351944: I tensorflow/core/util/port.cc:113] oneDNN custom operations are on.
+2026-11-26 07:06:01.416817: E external/local_xla/cuda_fft.cc:479] Unable to register cuFFT factory
+To enable the following instructions: AVX2, in other operations, rebuild TensorFlow with the appropriate compiler flags.
+"""  # of TensorFlow 2.16, 2.18 and 2.21
 ERRORS = b"E0000 cuInit: CUDA_ERROR_SYSTEM_DRIVER_MISMATCH\nF0000 last words"
 
 
