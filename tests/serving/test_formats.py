@@ -15,6 +15,7 @@ from helpers.exports import NAMES, PREPROCESSING, network
 from keras_resnet import ResNetConfig, export, preprocessing
 from keras_resnet.cli import main
 from keras_resnet.data import digits
+from keras_resnet.kernels import devices, grouped_conv
 from keras_resnet.serving import export as exporting
 from keras_resnet.serving.formats import FORMATS, Format
 from keras_resnet.serving.job import in_float32
@@ -161,6 +162,20 @@ class TestOtherNetworks:
         answers = numpy(tf.saved_model.load(exported).signatures["serving_default"](images=tf.constant(images)))
         np.testing.assert_allclose(answers["probabilities"], model(images / np.float32(255)), atol=1e-5)
         assert answers["labels"][0, 0].decode() == str(answers["classes"][0, 0])
+
+    @pytest.mark.parametrize("name", ["saved_model", "litert", "onnx"])
+    def test_grouped_convolutions_run_on_cpus_also_if_a_gpu_exports_them(self, tmp_path, monkeypatch, name):
+        def native(layer, inputs, kernel):
+            raise AssertionError(f"{layer.name} has a kernel for GPUs")
+
+        monkeypatch.setattr(exporting, "compared", lambda job, folder, formats: {})
+        monkeypatch.setattr(devices, "on_cpu", lambda: False)
+        monkeypatch.setattr(devices, "current_device", lambda: "/device:GPU:0")
+        model = network(row=GROUPED)
+        monkeypatch.setattr(grouped_conv, "native", native)
+        assert export(model, tmp_path / "for_all", formats=[name]).exists()
+        with pytest.raises(AssertionError, match="has a kernel for GPUs"):
+            export(model, tmp_path / "for_gpus", formats=[name], device="gpu")
 
     def test_one_of_any_size_is_measured_at_the_datas(self, tmp_path, monkeypatch):
         model = network((None, None, 1), preprocessing=None)
