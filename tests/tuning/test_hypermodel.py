@@ -107,13 +107,13 @@ class TestTrials:
     def test_are_scored_on_the_validation_split_and_never_read_the_test(self, few, tmp_path, monkeypatch):
         monkeypatch.setattr(outcome, "exported", lambda *arguments: None)
         hidden = replace(few, test=NeverRead(few.test))
-        found = search(tiny, hidden, tmp_path / "s", trials=2, max_params=10_000, patience=1)
-        assert sum(trial["status"] == "COMPLETED" for trial in found.trials) == 2
-        assert found.best["score"] * 64 == pytest.approx(round(found.best["score"] * 64))
-        assert found.best["latency_ms"] > 0
+        result = search(tiny, hidden, tmp_path / "s", trials=2, max_params=10_000, patience=1)
+        assert sum(trial["status"] == "COMPLETED" for trial in result.trials) == 2
+        assert result.best["score"] * 64 == pytest.approx(round(result.best["score"] * 64))
+        assert result.best["latency_ms"] > 0
         assert (tmp_path / "s" / "pareto.png").read_bytes().startswith(b"\x89PNG")
-        built = keras_resnet.resnet(ResNetConfig(**found.best["config"]), input_shape=(8, 8, 1))
-        assert (found.best["params"], found.best["macs"]) == (complexity(built).params, complexity(built).macs)
+        built = keras_resnet.resnet(ResNetConfig(**result.best["config"]), input_shape=(8, 8, 1))
+        assert (result.best["params"], result.best["macs"]) == (complexity(built).params, complexity(built).macs)
 
     def test_hold_images_out_where_there_is_no_validation_split(self, few):
         space = HyperResNet(tiny, replace(few, validation=None))

@@ -12,8 +12,18 @@ from keras_resnet import NETWORKS, RECIPES, complexity
 from keras_resnet.tuning.spaces import RESIZED, SPACES
 
 RECIPE = replace(RECIPES["digits"], epochs=30)
-BASES = ("resnet20", "resnet50", "wide_resnet28_10", "pyramidnet110_a48", "resnext29_8x64d", "resnext50_32x4d",
-         "densenet40_k12", "fractalnet20", "resnetrs50", "plain20")  # fmt: skip
+BASES = [
+    "resnet20",
+    "resnet50",
+    "wide_resnet28_10",
+    "pyramidnet110_a48",
+    "resnext29_8x64d",
+    "resnext50_32x4d",
+    "densenet40_k12",
+    "fractalnet20",
+    "resnetrs50",
+    "plain20",
+]
 
 
 def drawn(space, config, seed):
@@ -52,12 +62,12 @@ class TestSpaces:
 
     def test_cardinality_is_the_papers_trade_off(self):
         """Xie et al. 2017, table 2: 1 x 64d, 2 x 40d, 4 x 24d, 8 x 14d, 32 x 4d."""
-        hp, found = keras_tuner.HyperParameters(), {}
+        hp, widths = keras_tuner.HyperParameters(), {}
         for groups in (1, 2, 4, 8, 32):
             hp.values = {"cardinality": groups}
             config = SPACES["cardinality"](hp, NETWORKS["resnet50"], RECIPE)[0]
-            found[config.groups] = config.width(256) / config.groups
-        assert found == {1: 64, 2: 40, 4: 24, 8: 14, 32: 4}
+            widths[config.groups] = config.width(256) / config.groups
+        assert widths == {1: 64, 2: 40, 4: 24, 8: 14, 32: 4}
 
     def test_bottlenecks_from_basic_blocks_cost_as_much(self):
         config = SPACES["cardinality"](keras_tuner.HyperParameters(), NETWORKS["resnet20"], RECIPE)[0]
