@@ -10,34 +10,43 @@ import numpy as np
 import pytest
 from keras.src.applications.densenet import DenseNet
 
-import keras_resnet
-from keras_resnet import NETWORKS, complexity
+from helpers.undrawn import undrawn
+from keras_resnet import NETWORKS, DenseNetConfig, ResNetConfig, build, complexity
 from keras_resnet.networks.config import plan
 
 HERE = Path(__file__).parent
 PUBLISHED = list(csv.DictReader((HERE / "published_models.csv").read_text().splitlines()))
-SLOW = ("1202", "1001", "resnetrs270", "resnetrs350", "resnetrs420", "multiresnet200", "multiresnet398",
-        "densenetbc190", "densenet264", "resnet152v2", "resnext152", "resnext101_64x4d", "seresnet152")  # fmt: skip
+README = (HERE.parents[1] / "README.md").read_text()
 
 
-def by_speed(name, *values):
-    marks = [pytest.mark.slow] if any(part in name for part in SLOW) else []
+def blocks(row):
+    if isinstance(row, ResNetConfig):
+        return len(list(plan(row))) * row.branches
+    return sum(row.stages) if isinstance(row, DenseNetConfig) else len(row.stages)
+
+
+def of_network(name, *values):
+    """A parameter whose tests share a process, in which the network is counted once; slow where it is deep."""
+    marks = [pytest.mark.xdist_group(name), *[pytest.mark.slow] * (blocks(NETWORKS[name]) > 60)]
     return pytest.param(name, *values, marks=marks, id="-".join(map(str, (name, *values))))
 
 
-@cache
 def counted(name, size=None, **changes):
-    shape = None if size is None else (size, size, 3)
-    costs = complexity(keras_resnet.build(name, input_shape=shape, **changes))
-    return costs.trainable_params, costs.params, costs.macs
+    return costs(name, size or NETWORKS[name].input_shape[0], **changes)
 
 
-@pytest.mark.parametrize(("name", "row"), [by_speed(row["name"], index) for index, row in enumerate(PUBLISHED)])
+@cache
+def costs(name, size, **changes):
+    counts = complexity(undrawn(build, name, input_shape=(size, size, 3), **changes))
+    return counts.trainable_params, counts.params, counts.macs
+
+
+@pytest.mark.parametrize(("name", "row"), [of_network(row["name"], index) for index, row in enumerate(PUBLISHED)])
 def test_counts_equal_the_published(name, row):
     published = PUBLISHED[row]  # the columns `note` and `checked_against` name the source
     changes = dict(option.split("=") for option in published["options"].split())
     size = int(published["input"].split("x")[0])
-    assert keras_resnet.NETWORKS[name].classes == int(published["classes"])
+    assert NETWORKS[name].classes == int(published["classes"])
     assert counted(name, size, **changes) == (
         int(published["trainable_params"]),
         int(published["total_params"]),
@@ -94,7 +103,7 @@ def one_more_block(stages, stage):
     return tuple(widths + widths[-1:] * (index == stage) for index, widths in enumerate(stages))
 
 
-@pytest.mark.parametrize(("name", "anchor"), [by_speed(name, anchor) for name, anchor in BY_BLOCKS.items()])
+@pytest.mark.parametrize(("name", "anchor"), [of_network(name, anchor) for name, anchor in BY_BLOCKS.items()])
 def test_more_blocks_cost_as_many_times_one(name, anchor):
     target, published = NETWORKS[name], NETWORKS[anchor]
     size = target.input_shape[0]
@@ -116,7 +125,7 @@ def solved(terms, costs):
     return lambda wanted: tuple(np.rint(np.array(wanted) / scale @ factors).astype(int))
 
 
-@pytest.mark.parametrize("name", [by_speed(name) for name in BY_GROUPS])
+@pytest.mark.parametrize("name", [of_network(name) for name in BY_GROUPS])
 def test_cardinality_costs_as_the_width_over_groups(name):
     def terms(config):
         return 1, config.inner, config.inner**2 / config.groups
@@ -128,7 +137,7 @@ def test_cardinality_costs_as_the_width_over_groups(name):
     assert counted(name) == tuple(np.rint(terms(NETWORKS[name]) @ np.linalg.solve(factors, costs)).astype(int))
 
 
-@pytest.mark.parametrize("name", [by_speed(name) for name in BY_GROWTH])
+@pytest.mark.parametrize("name", [of_network(name) for name in BY_GROWTH])
 def test_cost_is_quadratic_in_the_growth(name):
     row = NETWORKS[name]
 
@@ -143,7 +152,7 @@ def test_cost_is_quadratic_in_the_growth(name):
 
 def trunk_costs(name):
     """Without the head and its norm, whose width is the last block's alone."""
-    rows = complexity(keras_resnet.build(name)).rows
+    rows = complexity(undrawn(build, name)).rows
     rows = [row for row in rows if not row.name.startswith(("head_", "predictions"))]
     return [sum(row.trainable_params for row in rows), sum(row.params for row in rows)], [sum(row.macs for row in rows)]
 
@@ -169,14 +178,14 @@ def test_pyramids_cost_as_their_widths(name):
         assert solved(*known)(pyramid_terms(name)[kind]) == tuple(found)
 
 
-@pytest.mark.parametrize("name", [by_speed(name) for name in MILLIONS])
+@pytest.mark.parametrize("name", [of_network(name) for name in MILLIONS])
 def test_parameters_round_to_the_published_millions(name):
     assert counted(name)[0] / 1e6 == pytest.approx(MILLIONS[name], abs=0.1)
 
 
-@pytest.mark.parametrize("name", [by_speed(name) for name in KERAS_BLOCKS])
+@pytest.mark.parametrize("name", [of_network(name) for name in KERAS_BLOCKS])
 def test_densenet_costs_what_keras_own_builder_costs(name):
-    theirs = complexity(DenseNet(KERAS_BLOCKS[name], weights=None))
+    theirs = complexity(undrawn(DenseNet, KERAS_BLOCKS[name], weights=None))
     assert counted(name) == (theirs.trainable_params, theirs.params, theirs.macs)
 
 
@@ -191,9 +200,9 @@ def test_no_family_counts_stray_projections():
     assert counted("resnet20") == counted("plain20")
 
 
-@pytest.mark.parametrize("name", [by_speed(name) for name in NETWORKS])
+@pytest.mark.parametrize("name", [of_network(name) for name in NETWORKS])
 def test_readme_tells_what_is_counted(name):
-    row = re.search(rf"^\| `{name}` \|(.*)\|$", (HERE.parents[1] / "README.md").read_text(), re.MULTILINE)
+    row = re.search(rf"^\| `{name}` \|(.*)\|$", README, re.MULTILINE)
     assert row, f"no row for {name}: run `python docs/tables.py networks`"
     cells = [cell.strip() for cell in row[1].split("|")]
     trainable, _, macs = counted(name)
