@@ -4,7 +4,6 @@ from pathlib import Path
 
 import click
 
-from keras_resnet.checks import expect_known
 from keras_resnet.cli.options import (
     FOLDER,
     Amount,
@@ -18,8 +17,8 @@ from keras_resnet.cli.options import (
     validation_option,
 )
 from keras_resnet.cli.start import start_tensorflow
+from keras_resnet.experiment import Run
 from keras_resnet.files import expect_new_search
-from keras_resnet.networks import zoo
 
 
 @click.command(cls=Command)
@@ -60,20 +59,19 @@ from keras_resnet.networks import zoo
     is_flag=True,
     help="Train the best network again for all epochs, also on the images that the search held out.",
 )
-def search(data, space, network, more, changes, output, resume, **given):
+def search(data, space, network, recipe, more, changes, output, resume, **given):
     """Train networks of a space within budgets, and export the best.
 
     Without arguments: ten widths and depths of ResNet-20 on the built-in digits, in minutes.
     """
-    known, folder = settings((*changes, *more)), output or Path("searches", f"{space}-{Path(data).name}")
-    if network:
-        expect_known("network", zoo.NETWORKS, network)
+    changes, folder = settings((*changes, *more)), output or Path("searches", f"{space}-{Path(data).name}")
+    Run(network=network or "resnet20", data=data, recipe=recipe, changes=changes).check()
     expect_new_search(folder, resume)
     start_tensorflow()
     from keras_resnet.tuning.outcome import SearchError
     from keras_resnet.tuning.search import search
 
     try:
-        search(space, data, folder, network=network, changes=known, resume=resume, **given)
+        search(space, data, folder, network=network, recipe=recipe, changes=changes, resume=resume, **given)
     except SearchError as error:
         raise click.ClickException(str(error)) from error

@@ -11,7 +11,7 @@ from keras_resnet.checks import expect, expect_known
 from keras_resnet.data import Source, load_data
 from keras_resnet.experiment.run import Run
 from keras_resnet.networks import zoo
-from keras_resnet.training import Recipe, recipe_of
+from keras_resnet.training import Recipe
 
 SMALL = 64  # pixels up to which images are trained on as CIFAR's are
 
@@ -95,19 +95,9 @@ class Resolved:
 
 def recipe_for(run: Run, source: Source) -> Recipe:
     """The one that is named, or the one for such data, changed."""
-    recipe = recipe_of(run.recipe or default_recipe(run, source))
-    for key in run.changes:
-        expect_known("set", [f.name for f in fields(Recipe)], key)
-    return replace(recipe, **run.changes)
-
-
-def default_recipe(run: Run, source: Source) -> str:
-    if run.weights:
-        return "finetune"
-    if run.data == "digits":
-        return "digits"
     height, width, _ = source.shape
-    return "fast" if height and width and max(height, width) <= SMALL else "bag_of_tricks"
+    small = height and width and max(height, width) <= SMALL
+    return run.changed(run.recipe_name or ("fast" if small else "bag_of_tricks"))
 
 
 def changes_by_recipe(run: Run, recipe: Recipe) -> dict[str, Any]:

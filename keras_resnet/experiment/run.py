@@ -3,14 +3,15 @@
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from keras_resnet.checks import expect
+from keras_resnet.checks import expect, expect_known
 from keras_resnet.networks import zoo
 from keras_resnet.networks.arguments import check_arguments
+from keras_resnet.training.recipes import Recipe, recipe_of
 
 OPTIONS = ("data", "on_error", "validation", "recipe", "weights", "freeze", "size", "seed", "remat")  # of the command
 MEANS = ("strategy", "remat")  # a resumed run may have others
@@ -40,10 +41,24 @@ class Run:
         """The network's row with the changes. A ValueError says what is wrong with them."""
         return zoo.row(self.network, **self.config)
 
+    @property
+    def recipe_name(self) -> str | None:
+        """None where it goes by the size of the images."""
+        return self.recipe or ("finetune" if self.weights else "digits" if self.data == "digits" else None)
+
+    def changed(self, recipe: str) -> Recipe:
+        """The recipe of that name with the changes."""
+        row = recipe_of(recipe)
+        for key in self.changes:
+            expect_known("set", [f.name for f in fields(Recipe)], key)
+        return replace(row, **self.changes)
+
     def check(self) -> None:
-        """Raises a ValueError for what is wrong with the network, its size and weights, as far as it shows here."""
+        """Raises a ValueError for what is wrong, as far as it shows without data and without Keras."""
         image = None if self.size is None else (self.size, self.size, 1)
         check_arguments(self.row, image, self.weights, self.remat)
+        if self.recipe_name:
+            self.changed(self.recipe_name)
 
     @property
     def command(self) -> str:

@@ -17,7 +17,7 @@ from keras_resnet.checks import (
     is_number,
     one_of,
 )
-from keras_resnet.data import VIEWS, expect_augmentations
+from keras_resnet.data.parameters import VIEW_NAMES, expect_augmentations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ _RULES: dict[str, Rule] = {
     "schedule": one_of("steps", "cosine", "linear", "plateau", "constant"),
     "decays": one_of("all", "kernels"),
     "precision": one_of("float32", "mixed_bfloat16", "mixed_float16"),
-    "view": one_of(None, *VIEWS),
+    "view": one_of(None, *VIEW_NAMES),
     "drops": Rule(
         lambda drops: (
             is_list_of(lambda share: is_number(share) and 0 < share < 1)(drops) and sorted(set(drops)) == list(drops)

@@ -16,11 +16,13 @@ from PIL import Image, ImageEnhance, ImageOps
 
 import keras_resnet
 from keras_resnet.checks import ArgumentError
-from keras_resnet.data.augment import _RULES, AUGMENTATIONS, augment, expect_augmentations
+from keras_resnet.data import VIEWS
+from keras_resnet.data.augment import AUGMENTATIONS, augment
 from keras_resnet.data.color import EIGENVALUES, EIGENVECTORS
 from keras_resnet.data.crops import random_resized_crop_box, read_crop, resized, scale_crop_box
 from keras_resnet.data.draws import Draws
 from keras_resnet.data.geometry import rotation, warp
+from keras_resnet.data.parameters import PARAMETERS, RULES, VIEW_NAMES, expect_augmentations
 from keras_resnet.data.rand_augment import OPERATIONS
 from keras_resnet.data.rectangles import sides
 from keras_resnet.data.views import center_view, multi_scale, ten_crop
@@ -513,7 +515,12 @@ class TestTheirParameters:
             parameters = list(signature(augmentation).parameters.values())[3:]
             expect_augmentations("augment", {name: {parameter.name: parameter.default for parameter in parameters}})
             used |= {parameter.name for parameter in parameters}
-        assert used == _RULES.keys()
+        assert used == RULES.keys()
+
+    def test_are_those_of_the_functions(self):
+        parameters = {name: (*signature(function).parameters,)[3:] for name, function in AUGMENTATIONS.items()}
+        assert parameters == PARAMETERS
+        assert tuple(VIEWS) == VIEW_NAMES
 
     @pytest.mark.parametrize(
         "steps", [*RECIPES.values(), {"erase": {"scale": [0, 1], "fill": [1, 2, 3.5]}}, {}], ids=str
