@@ -115,9 +115,10 @@ def gradients(model):
     target = np.random.default_rng(1).normal(size=(len(x), *model.output_shape[1:]))
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum((model(x, training=True) - target) ** 2)
-    found = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
-    return {variable.path: np.asarray(gradient)
-            for variable, gradient in zip(model.trainable_variables, found, strict=True)}  # fmt: skip
+    variables = model.trainable_variables
+    computed = tape.gradient(loss, [variable.value for variable in variables])
+    pairs = zip(variables, computed, strict=True)
+    return {variable.path: np.asarray(gradient) for variable, gradient in pairs}
 
 
 def normalized_again(model):
@@ -125,8 +126,8 @@ def normalized_again(model):
     norms = {layer.name: layer for layer in model.layers if isinstance(layer, layers.BatchNormalization)}
 
     def readers(norm):
-        return [layer for layer in model.layers
-                if any(tensor is norm.output for tensor in keras.tree.flatten(layer.input))]  # fmt: skip
+        inputs = {layer: keras.tree.flatten(layer.input) for layer in model.layers}
+        return [layer for layer in model.layers if any(tensor is norm.output for tensor in inputs[layer])]
 
     return [name for name, norm in norms.items() if all(reader.name in norms for reader in readers(norm))]
 
@@ -351,8 +352,8 @@ ZEROED = {
 def zeros(model):
     """The kernels and gammas that are zero, from the block's name on."""
     named = {"/".join(variable.path.split("/")[-2:]): variable for variable in model.trainable_variables}
-    return [path for path, variable in named.items()
-            if path.endswith(("kernel", "gamma")) and not np.any(variable)]  # fmt: skip
+    scales = {path: variable for path, variable in named.items() if path.endswith(("kernel", "gamma"))}
+    return [path for path, variable in scales.items() if not np.any(variable)]
 
 
 @pytest.mark.parametrize("branch", BRANCHES)

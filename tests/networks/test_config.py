@@ -152,8 +152,8 @@ def test_groups_need_a_bottleneck():
 @pytest.mark.parametrize("shortcut", ["A", "A_append", "pyramid", "constant_scaling", "exclusive_gating", "dropout"])
 @pytest.mark.parametrize("stages", [((8,),), ((32, 16),), ((32,), (16,))])
 def test_a_shortcut_that_pads_cannot_narrow(shortcut, stages):
-    refuses(ResNetConfig, "shortcut", "one of none, B, C, D, conv where a block narrows", shortcut,
-            stages=stages, shortcut=shortcut)  # fmt: skip
+    expected = "one of none, B, C, D, conv where a block narrows"
+    refuses(ResNetConfig, "shortcut", expected, shortcut, stages=stages, shortcut=shortcut)
 
 
 @pytest.mark.parametrize("shortcut", ["none", "B", "C", "D", "conv"])

@@ -110,9 +110,12 @@ def check(network, shape, free):
 
 @pytest.mark.parametrize(
     ("config", "builder", "rows", "examples"),
-    [(ResNetConfig, resnet, RESNETS, 30), (DenseNetConfig, densenet, DENSENETS, 10),
-     (FractalNetConfig, fractalnet, FRACTALNETS, 10)],
-)  # fmt: skip
+    [
+        (ResNetConfig, resnet, RESNETS, 30),
+        (DenseNetConfig, densenet, DENSENETS, 10),
+        (FractalNetConfig, fractalnet, FRACTALNETS, 10),
+    ],
+)
 def test_any_row_builds_runs_and_counts_right_or_is_refused(config, builder, rows, examples):
     built = []
 

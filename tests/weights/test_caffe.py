@@ -68,10 +68,10 @@ def refuses(reason, call, *arguments, **options):
 
 def same_norm(norm, gamma, beta, mean, variance):
     assert isinstance(norm, Norm)
-    for found, expected in zip((norm.gamma, norm.beta, norm.mean, norm.variance), (gamma, beta, mean, variance),
-                               strict=True):  # fmt: skip
-        assert found.dtype == np.float32
-        np.testing.assert_array_equal(found, np.broadcast_to(expected, 5))
+    for name, expected in {"gamma": gamma, "beta": beta, "mean": mean, "variance": variance}.items():
+        part = getattr(norm, name)
+        assert part.dtype == np.float32
+        np.testing.assert_array_equal(part, np.broadcast_to(expected, 5))
 
 
 def varint(number):

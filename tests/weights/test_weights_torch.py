@@ -76,8 +76,8 @@ class Network:
             layer.eval()
 
     def state_dict(self):
-        return {f"{name}.{key}": value for name, layer in self.layers.items()
-                for key, value in layer.state_dict().items()}  # fmt: skip
+        states = {name: layer.state_dict() for name, layer in self.layers.items()}
+        return {f"{name}.{key}": value for name, state in states.items() for key, value in state.items()}
 
 
 def stack(network, x, block, widths, count):
@@ -255,8 +255,8 @@ def save(tmp_path):
 def unnamed(state):
     """`body.0.weight`, ... in the order of the layers."""
     layers = list(dict.fromkeys(key.rpartition(".")[0] for key in state))
-    return {f"body.{layers.index(layer)}.{parameter}": value for key, value in state.items()
-            for layer, _, parameter in [key.rpartition(".")]}  # fmt: skip
+    keys = {key: key.rpartition(".") for key in state}
+    return {f"body.{layers.index(keys[key][0])}.{keys[key][2]}": value for key, value in state.items()}
 
 
 @pytest.mark.slow
