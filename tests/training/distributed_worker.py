@@ -16,6 +16,7 @@ from keras_resnet.training import distribute
 from keras_resnet.training.peers import peers_watched
 
 DIGITS = Path(keras_resnet.__file__).parent / "data" / "digits" / "digits.npz"
+DEEP = [[16] * 3, [32] * 3, [64] * 3]
 BATCH, TRAIN, VALIDATION = 48, 192, 97  # 97 divides by neither two nor three workers
 
 
@@ -56,32 +57,31 @@ class Saved(keras.callbacks.Callback):
             os.replace(self.path.with_suffix(".part.keras"), self.path)
 
 
-def network(synchronized, blocks):
+def network(synchronized, stages):
     keras.utils.set_random_seed(0)
-    stages = [[filters] * blocks for filters in (16, 32, 64)]
     model = keras_resnet.build("resnet20", stages=stages, input_shape=(8, 8, 1), classes=10, classifier_activation=None)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(0.05, momentum=0.9), loss, metrics=["accuracy", Images(name="images")])
     return distribute.synchronized(model, synchronized)
 
 
-def train(folder, kind, epochs=2, synchronized=True, blocks=3, evaluated=False, floatx="float64"):
-    keras.config.set_floatx(floatx)
+def train(folder, kind, epochs=2, synchronized=True, stages=DEEP, evaluated=False):
+    keras.config.set_floatx("float64")
     strategy = distribute.strategy(kind)
     distribute.shared_folder(strategy, folder, timeout=10)
     print(distribute.sharing(strategy, BATCH), flush=True)
     saved = Saved(folder, distribute.is_chief(strategy))
     resumed = distribute.from_chief(strategy, saved.path.exists())
     with strategy.scope() if strategy else nullcontext():
-        model = keras.models.load_model(saved.path) if resumed else network(synchronized, blocks)
+        model = keras.models.load_model(saved.path) if resumed else network(synchronized, stages)
     done = int(model.optimizer.iterations.numpy()) // (TRAIN // BATCH)
     training = distribute.distributed(strategy, batches(images(0, TRAIN), BATCH))
     held_out = images(TRAIN, TRAIN + VALIDATION)
     size = distribute.even_batch_size(strategy, BATCH, VALIDATION)
     validation = distribute.distributed(strategy, batches(held_out, size))
     with peers_watched(strategy):
-        history = model.fit(training, epochs=epochs, initial_epoch=done, validation_data=validation, shuffle=False,
-                            callbacks=[saved], verbose=0)  # fmt: skip
+        settings = dict(epochs=epochs, initial_epoch=done, callbacks=[saved], shuffle=False, verbose=0)
+        history = model.fit(training, validation_data=validation, **settings)
         result = {**history.history, "chief": distribute.from_chief(strategy, 1 + distribute.workers(strategy)[0])}
         if evaluated:
             result["evaluate"] = model.evaluate(validation, verbose=0)
@@ -95,12 +95,18 @@ def divide_cpu(devices):
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * devices
     )
-    CollectiveAllReduceExtended._initialize_local_devices = lambda self, resolver, worker: (
-        tuple(f"{worker}/device:CPU:{index}" for index in range(devices)), "CPU"
-    )  # fmt: skip
+
+    def local_devices(self, resolver, worker):
+        return tuple(f"{worker}/device:CPU:{index}" for index in range(devices)), "CPU"
+
+    CollectiveAllReduceExtended._initialize_local_devices = local_devices
 
 
 if __name__ == "__main__":
     arguments = json.loads(sys.argv[1])
     divide_cpu(arguments.pop("devices", 1))
-    train(Path(arguments.pop("folder")), **arguments)
+    folder = Path(arguments.pop("folder"))
+    for kind in arguments.pop("kinds", ()):  # one after the other, each in a folder of its own
+        train(folder / kind, kind, **arguments)
+    if "kind" in arguments:
+        train(folder, **arguments)

@@ -1,24 +1,13 @@
-"""Several devices and several workers train to what one device trains to, and leave together when one of them dies."""
+"""Which strategy trains, which worker a process is, and how batches are shared."""
 
 import json
-import os
-import re
-import signal
-import socket
-import subprocess
-import sys
-import time
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from types import SimpleNamespace
 
 import keras
-import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_resnet.training import distribute
-from keras_resnet.training import peers as peers_module
 from keras_resnet.training.cluster import cluster, is_chief, workers
 from keras_resnet.training.distribute import (
     LINEAR_SCALING,
@@ -31,11 +20,7 @@ from keras_resnet.training.distribute import (
     strategy,
     synchronized,
 )
-from keras_resnet.training.peers import lost, peers, peers_watched
-
-WORKER = Path(__file__).with_name("distributed_worker.py")
-SAME = 1e-10  # in float64, where it comes to 5e-14; in float32 momentum and ReLUs magnify rounding to several percent
-A_THIRD = 1e-6  # Keras divides a loss by three replicas in float32: 6e-8
+from keras_resnet.training.peers import peers
 
 
 @pytest.fixture(autouse=True)
@@ -115,11 +100,49 @@ def test_slurm_without_its_variables_is_refused(slurm, monkeypatch):
         cluster()
 
 
+class Place(tf.distribute.MultiWorkerMirroredStrategy):
+    """A place in a cluster, without its servers."""
+
+    def __init__(self, tasks, job=None, task=None):
+        spec = tf.train.ClusterSpec(tasks)
+        self.described = tf.distribute.cluster_resolver.SimpleClusterResolver(spec, task_type=job, task_id=task)
+
+    @property
+    def cluster_resolver(self):
+        return self.described
+
+
+WITH_CHIEF = {"worker": ["b:1", "c:1"], "chief": ["a:1"]}
+
+
+@pytest.mark.parametrize(("place", "number", "count"), [
+    (Place({"worker": ["a:1", "b:1", "c:1"]}, "worker", 0), 0, 3),
+    (Place({"worker": ["a:1", "b:1", "c:1"]}, "worker", 2), 2, 3),
+    (Place(WITH_CHIEF, "chief", 0), 0, 3),
+    (Place(WITH_CHIEF, "worker", 0), 1, 3),
+    (Place(WITH_CHIEF, "worker", 1), 2, 3),
+    (Place({}), 0, 1),
+])  # fmt: skip
+def test_workers_are_numbered_in_the_clusters_order_and_the_first_alone_is_chief(place, number, count):
+    assert workers(place) == (number, count)
+    assert is_chief(place) == (number == 0)
+
+
+def test_a_process_that_the_cluster_does_not_know_is_no_chief():
+    with pytest.raises(ValueError, match="is not in list"):
+        is_chief(Place(WITH_CHIEF, "evaluator", 0))
+
+
+def test_a_workers_peers_are_the_others():
+    names = {"/job:chief/replica:0/task:0": "a:1", "/job:worker/replica:0/task:1": "c:1"}
+    assert peers(Place(WITH_CHIEF, "worker", 0)) == names
+
+
 # Without a strategy
 
 
 def test_one_process_is_chief_and_all_there_is():
-    assert (workers(None), is_chief(None), from_chief(None, 7), peers(None)) == ((0, 1), True, 7, {})
+    assert (workers(None), is_chief(None), from_chief(None, 7)) == ((0, 1), True, 7)
 
 
 def test_one_process_reads_its_dataset():
@@ -130,11 +153,6 @@ def test_one_process_reads_its_dataset():
 def test_one_process_shares_its_folder_with_itself(tmp_path):
     shared_folder(None, tmp_path / "runs")
     assert list((tmp_path / "runs").iterdir()) == []
-
-
-def test_nobody_watches_one_process():
-    with pytest.raises(tf.errors.UnavailableError), peers_watched(None):
-        raise tf.errors.UnavailableError(None, None, "mine")
 
 
 # Batches
@@ -180,209 +198,3 @@ def test_synchronized_reaches_batch_norms_inside_and_can_be_undone():
     assert [norm.synchronized for norm in norms] == [True, True]
     synchronized(model, False)
     assert [norm.synchronized for norm in norms] == [False, False]
-
-
-# A peer that is gone
-
-
-OTHERS = {"/job:worker/replica:0/task:1": "b:1", "/job:worker/replica:0/task:11": "c:1"}
-
-
-@pytest.mark.parametrize(("silent", "reason", "named"), [
-    (["/job:worker/replica:0/task:1"], "", r"Lost /job:worker/replica:0/task:1 \(b:1\)\. All"),
-    ([], "reported from /job:worker/task:11: unhealthy", r"Lost /job:worker/replica:0/task:11 \(c:1\)\. All"),
-    ([], "remote target /job:worker/replica:0/task:1 while", r"Lost /job:worker/replica:0/task:1 \(b:1\)\. All"),
-    ([], "Deadline Exceeded", "Lost a peer whose name is unknown. All .* Deadline Exceeded"),
-])  # fmt: skip
-def test_the_message_names_who_is_silent_or_who_the_error_names(silent, reason, named, monkeypatch):
-    monkeypatch.setattr(peers_module, "answers", lambda peer: peer not in silent)
-    assert re.match(named, lost(OTHERS, reason))
-
-
-HANGS = """
-import threading, time, tensorflow as tf
-from keras_resnet.training import peers
-peers.answers, peers.ANSWER, peers.PATIENCE = (lambda peer: False), 0.2, 1
-threading.Thread(target=peers.watch, args=({"peer": "a:1"}, threading.Event(), threading.get_ident())).start()
-time.sleep(3)
-print("a chief may write as long as it takes", flush=True)
-tf.queue.FIFOQueue(1, tf.int32).dequeue()
-"""
-
-
-def test_a_process_that_hangs_in_tensorflow_leaves_and_one_that_writes_does_not():
-    process = subprocess.run([sys.executable, "-c", HANGS], capture_output=True, text=True, timeout=300)
-    assert process.returncode == 1
-    assert "as long as it takes" in process.stdout
-    assert "Lost peer (a:1). All workers have to be started again" in process.stderr
-
-
-# Training
-
-
-def free_ports(count):
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("localhost", 0))) for _ in range(count)]
-        return [found.getsockname()[1] for found in sockets]
-
-
-@contextmanager
-def launched(folders, command=None, **arguments):
-    """One worker for every folder that it is given, its output beside what it writes there; killed at the end."""
-    addresses = [f"localhost:{port}" for port in free_ports(len(folders))]
-    processes = []
-    try:
-        for index, folder in enumerate(folders):
-            task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-            environment = {**os.environ, "TF_CONFIG": json.dumps(task), "PYTHONWARNINGS": "error::UserWarning"}
-            folder.mkdir(exist_ok=True)
-            with open(folder / f"worker{index}.log", "w") as log:
-                started = command or [WORKER, json.dumps({"folder": str(folder), **arguments})]
-                processes.append(
-                    subprocess.Popen(
-                        [sys.executable, *started], cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT
-                    )
-                )
-        yield processes
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-
-
-def logs(folder):
-    return [path.read_text() for path in sorted(folder.glob("*.log"))]
-
-
-def trained(folder, count=1, **arguments):
-    """What every worker saw and ended with."""
-    with launched([folder] * count, **arguments) as processes:
-        codes = [process.wait(timeout=400) for process in processes]
-    assert codes == [0] * count, logs(folder)[0]
-    return [dict(np.load(folder / f"worker{index}.npz")) for index in range(count)]
-
-
-def assert_same(found, expected, atol=SAME):
-    for name in expected:
-        np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=atol, err_msg=name)
-
-
-@pytest.fixture(scope="module")
-def expected(tmp_path_factory):
-    """One device's losses, metrics, predictions and weights."""
-    found = trained(tmp_path_factory.mktemp("one"), kind="none", evaluated=True)[0]
-    assert (found["images"].tolist(), found["val_images"].tolist()) == ([192, 192], [97, 97])
-    return found
-
-
-@pytest.mark.xdist_group("distribute")
-def test_two_mirrored_devices_train_a_short_network_to_what_one_does(tmp_path):
-    arguments = dict(blocks=1, epochs=1, evaluated=True)
-    (one,) = trained(tmp_path / "one", kind="none", **arguments)
-    (two,) = trained(tmp_path / "two", kind="mirrored", devices=2, **arguments)
-    assert_same(two, one)
-
-
-@pytest.mark.slow
-@pytest.mark.xdist_group("distribute")
-def test_two_mirrored_devices_train_to_what_one_does(expected, tmp_path):
-    (found,) = trained(tmp_path, kind="mirrored", devices=2, evaluated=True)
-    assert_same(found, expected)
-
-
-@pytest.mark.slow
-@pytest.mark.xdist_group("distribute")
-@pytest.mark.parametrize(("count", "atol"), [(2, SAME), (3, A_THIRD)])
-def test_several_workers_train_to_what_one_does(count, atol, expected, tmp_path):
-    for found in trained(tmp_path, count, kind="auto", evaluated=True):
-        assert_same(found, expected, atol)
-
-
-@pytest.mark.slow
-@pytest.mark.xdist_group("distribute")
-def test_two_workers_of_two_devices_train_to_what_one_does(expected, tmp_path):
-    for found in trained(tmp_path, 2, kind="auto", devices=2, evaluated=True):
-        assert_same(found, expected)
-
-
-@pytest.mark.slow
-@pytest.mark.xdist_group("distribute")
-def test_batch_norms_that_are_not_synchronized_train_to_something_else(expected, tmp_path):
-    (found,) = trained(tmp_path, kind="mirrored", devices=2, synchronized=False)
-    assert abs(found["loss"] - expected["loss"]).max() > 1e-3
-
-
-@pytest.mark.slow
-@pytest.mark.xdist_group("distribute")
-@pytest.mark.parametrize("victim", [0, 2])
-def test_killed_workers_are_named_and_restarted_ones_end_as_if_nothing_had_happened(victim, tmp_path):
-    arguments = dict(kind="auto", epochs=6, blocks=1)
-    undisturbed = trained(tmp_path / "undisturbed", 3, **arguments)[0]
-    weights = {name: weight for name, weight in undisturbed.items() if name.startswith("weight")}
-    folder = tmp_path / "killed"
-    with launched([folder] * 3, **arguments) as processes:
-        wait_for(lambda: "epoch 1" in logs(folder)[victim], processes)
-        os.kill(processes[victim].pid, signal.SIGKILL)
-        killed = time.monotonic()
-        survivors = [index for index in range(3) if index != victim]
-        codes = [processes[index].wait(timeout=60) for index in survivors]
-        print(f"the survivors left after {time.monotonic() - killed:.1f} s")
-    assert 0 not in codes
-    assert all(f"Lost /job:worker/replica:0/task:{victim} (localhost:" in logs(folder)[index] for index in survivors)
-    for found in trained(folder, 3, **arguments):
-        assert_same(found, weights)
-        assert len(found["loss"]) < 6
-
-
-# The command `keras-resnet train`
-
-COMMAND = ["-m", "keras_resnet", "train", "resnet20", "--stages", "[[16], [32]]", "--resume", "--set", "batch_size=63",
-           "steps_per_epoch=4", "lr=0.02", "momentum=0.5", "epochs=6"]  # fmt: skip
-
-
-def weights_of(folder):
-    return keras.models.load_model(folder / "saved_models" / "resnet20-digits" / "model.keras").get_weights()
-
-
-@pytest.mark.slow
-@pytest.mark.xdist_group("distribute")
-def test_the_command_on_three_workers_ends_as_on_one_also_when_one_is_killed(tmp_path):
-    """24 steps in float32, in which three workers drift from one by rounding."""
-    one, three, killed = (tmp_path / name for name in ("one", "three", "killed"))
-    one.mkdir()
-    subprocess.run([sys.executable, *COMMAND], cwd=one, check=True, capture_output=True)
-    with launched([three] * 3, COMMAND) as processes:
-        assert [process.wait(timeout=400) for process in processes] == [0] * 3, logs(three)[0]
-    assert "3 replicas on 3 workers; a global batch of 63, 21 each" in logs(three)[0]
-    for found, expected in zip(weights_of(three), weights_of(one), strict=True):
-        np.testing.assert_allclose(found, expected, rtol=0, atol=2e-3)
-    history = killed / "saved_models" / "resnet20-digits" / "history.csv"
-    with launched([killed] * 3, COMMAND) as processes:
-        wait_for(lambda: history.exists() and len(history.read_text().splitlines()) > 2, processes)
-        processes[1].kill()
-        assert 0 not in [process.wait(timeout=60) for process in processes]
-    assert "Lost /job:worker/replica:0/task:1 (localhost:" in logs(killed)[0]
-    with launched([killed] * 3, COMMAND) as processes:
-        assert [process.wait(timeout=400) for process in processes] == [0] * 3, logs(killed)[0]
-    for found, expected in zip(weights_of(killed), weights_of(three), strict=True):
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
-
-
-def wait_for(happened, processes, timeout=300):
-    end = time.monotonic() + timeout
-    while not happened():
-        assert time.monotonic() < end
-        assert all(process.poll() is None for process in processes)
-        time.sleep(0.05)
-
-
-@pytest.mark.slow
-@pytest.mark.xdist_group("distribute")
-def test_a_folder_that_is_not_shared_ends_all_workers(tmp_path):
-    folders = [tmp_path / "chief", tmp_path / "other"]
-    with launched(folders, kind="auto") as processes:
-        assert [process.wait(timeout=400) for process in processes] == [1, 1]
-    for folder in folders:
-        (log,) = logs(folder)
-        assert f"`folder`. Expected one that all workers share; not seen by [1]. Received: folder='{folder}'" in log
-    assert {path.name for path in tmp_path.glob("*/*")} == {"worker0.log", "worker1.log"}
