@@ -104,9 +104,15 @@ def test_unknown_names_are_refused_with_the_nearest():
 
 @pytest.mark.parametrize(
     ("changes", "argument"),
-    [({"mean": ()}, "mean"), ({"std": (1, 1, 0)}, "std"), ({"std": (1, 1)}, "std"), ({"resize": (1,)}, "resize"),
-     ({"crop": 24}, "crop"), ({"interpolation": "cubic"}, "interpolation")],
-)  # fmt: skip
+    [
+        ({"mean": ()}, "mean"),
+        ({"std": (1, 1, 0)}, "std"),
+        ({"std": (1, 1)}, "std"),
+        ({"resize": (1,)}, "resize"),
+        ({"crop": 24}, "crop"),
+        ({"interpolation": "cubic"}, "interpolation"),
+    ],
+)
 def test_a_preprocessing_that_makes_no_sense_is_refused(changes, argument):
     with pytest.raises(ValueError, match=f"Invalid value for argument `{argument}`"):
         Preprocessing(**{"mean": (0, 0, 0), "std": (1, 1, 1), **changes})

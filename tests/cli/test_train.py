@@ -27,8 +27,12 @@ from keras_resnet.training import RECIPES, Recipe, check_fit, evaluate
 from keras_resnet.training.fitting import batches_to_train
 
 EVERY_KEY = {"stem": keras_resnet.STEMS, "order": keras_resnet.ORDERS, "shortcut": keras_resnet.SHORTCUTS}
-FILES = {"best.weights.h5", "card.json", "card.md", "checkpoint.npz", "confusion.png", "curves.png", "evaluation.json",
-         "history.csv", "model.keras", "run.json", "saved_model", "tensorboard"}  # fmt: skip
+TRAINING = "best.weights.h5 checkpoint.npz history.csv run.json tensorboard"
+FINISHING = "card.json card.md confusion.png curves.png evaluation.json model.keras saved_model"
+FILES = {*TRAINING.split(), *FINISHING.split()}
+    *WRITTEN.split(),
+    *["card.json", "card.md", "confusion.png", "curves.png", "evaluation.json", "model.keras", "saved_model"],
+}
 
 
 def command(*arguments, cwd):
@@ -292,8 +296,8 @@ class TestRuns:
     @pytest.mark.slow
     def test_from_weights_the_frozen_part_stays_in_the_first_half_and_moves_in_the_second(self, tmp_path):
         start = self.train(tmp_path, "--set", "epochs=2") / "model.keras"
-        run = self.train(tmp_path, "--weights", str(start), "--freeze", "stage1", "--size", "8", "--recipe", "finetune",
-                         "--set", "epochs=3", "view=null").with_name("resnet20-digits-2")  # fmt: skip
+        options = "--freeze stage1 --size 8 --recipe finetune --set epochs=3 view=null"
+        run = self.train(tmp_path, "--weights", str(start), *options.split()).with_name("resnet20-digits-2")
         assert len((run / "frozen" / "history.csv").read_text().splitlines()) == 1 + 2
         assert len((run / "history.csv").read_text().splitlines()) == 1 + 1
         before = keras.models.load_model(start)
@@ -444,9 +448,19 @@ class TestFiles:
 
 
 def test_a_card_writes_json_and_a_page(tmp_path):
-    card = Card(network="n", config={"order": "pre"}, input_shape=(8, 8, 1), params=12345, macs=6, recipe={}, seed=0,
-                data={"name": "d"}, class_names=("a", "b"), preprocessing=Preprocessing((0.5,), (2.0,)),
-                metrics={"accuracy": 0.5})  # fmt: skip
+    card = Card(
+        network="n",
+        config={"order": "pre"},
+        input_shape=(8, 8, 1),
+        params=12345,
+        macs=6,
+        recipe={},
+        seed=0,
+        data={"name": "d"},
+        class_names=("a", "b"),
+        preprocessing=Preprocessing((0.5,), (2.0,)),
+        metrics={"accuracy": 0.5},
+    )
     card.write(tmp_path)
     assert json.loads((tmp_path / "card.json").read_text())["class_names"] == ["a", "b"]
     page = (tmp_path / "card.md").read_text()
