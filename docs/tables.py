@@ -108,8 +108,8 @@ def result(folder: Path) -> str:
     published = f"{error:.2f} % ({where})" if error else "not printed"
     reached, hours = 100 * (1 - card.metrics["accuracy"]), card.metrics["training_seconds"] / 3600
     return (
-        f"| {card.network} | {card.data['name']} | {reached:.2f} % | {published} | {card.recipe['epochs']} | {card.seed} "
-        f"| {hours:.2f} | {card.hardware} | `{command}` |"
+        f"| {card.network} | {card.data['name']} | {reached:.2f} % | {published} | {card.recipe['epochs']} "
+        f"| {card.seed} | {hours:.2f} | {card.hardware} | `{command}` |"
     )
 
 

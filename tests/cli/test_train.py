@@ -30,9 +30,6 @@ EVERY_KEY = {"stem": keras_resnet.STEMS, "order": keras_resnet.ORDERS, "shortcut
 TRAINING = "best.weights.h5 checkpoint.npz history.csv run.json tensorboard"
 FINISHING = "card.json card.md confusion.png curves.png evaluation.json model.keras saved_model"
 FILES = {*TRAINING.split(), *FINISHING.split()}
-    *WRITTEN.split(),
-    *["card.json", "card.md", "confusion.png", "curves.png", "evaluation.json", "model.keras", "saved_model"],
-}
 
 
 def command(*arguments, cwd):
