@@ -74,9 +74,9 @@ def without_tensor_float_32() -> Iterator[None]:
 def run_elsewhere(
     files: Sequence[Path], images: np.ndarray, preprocessing: Preprocessing
 ) -> list[tuple[np.ndarray, float]]:
-    """Probabilities, and an image's median time in milliseconds, from a Python process that imports nothing of ours.
+    """Runs exported files in a Python process that imports nothing of ours: probabilities, and milliseconds an image.
 
-    It runs on the CPU: this process may hold all of a GPU's memory.
+    The process runs on the CPU, because this one may hold all of a GPU's memory. The time is the median.
 
     Args:
         files: Exported by `export`: a version's folder for its SavedModel.

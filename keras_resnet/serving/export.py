@@ -33,37 +33,37 @@ def export(
     version: int | str = 1,
     overwrite: bool = False,
 ) -> Path:
-    """Writes `path/1`, which TensorFlow Serving serves as it is: the network with what stands before and behind it.
+    """Exports a network for serving: writes `path/1`, which TensorFlow Serving serves as it is.
 
-    What is written is run in a process of its own that has nothing of this package, on real images, and takes its place
-    only where it gives the network's probabilities.
+    The files contain the preprocessing too. Each file is run on real images by a separate Python process that imports
+    nothing of this package. If its probabilities are not the network's, nothing is written.
 
     - "saved_model": signatures `serving_default` of `images` uint8 [N, H, W, C] of any size, `serving_float` of
       float32 in 0...255, `serving_bytes` of strings [N], JPEG or PNG; each resizes, crops and normalizes as the card
       says, and gives `probabilities` float32 [N, classes], `classes` int32 [N, 5], the likeliest first, and `labels`,
       their names. `features` takes what `serving_default` takes and gives what the classifier reads, float32
-      [N, channels]. With requests to warm it up, where tensorflow-serving-api is installed.
+      [N, channels]. If tensorflow-serving-api is installed, the folder also has requests that warm the server up.
     - "litert", "litert_float16", "litert_int8": `model.tflite`, `model_float16.tflite`, `model_int8.tflite`, of
       `images` float32 [1, H, W, C] in 0...255 of the network's size, normalized inside, to `probabilities`.
     - "onnx": `model.onnx`, the same for any number of images.
-    - "keras": `model.keras`, of stock layers and in no need of this package, from normalized images.
+    - "keras": `model.keras`, of stock layers, which loads without this package. It takes normalized images.
 
-    Beside them are `card.json` and `card.md`: with each file's size, its largest difference in a probability, how long
-    an image took on this machine's CPU, and its accuracy where there are `data`.
+    `card.json` and `card.md` in the same folder give each file's size, its largest difference in a probability, the
+    time of one image on this machine's CPU and, with `data`, its accuracy.
 
     Args:
-        model: A classifier, also a loaded one. It stays as it is.
-        path: A folder, new or of earlier versions.
-        formats: Which of these.
-        data: What `keras_resnet.load_data` returns. Its test images are what the formats are compared and measured on,
-            1,000 at most, and 256 of its training images calibrate int8, which needs them. Without it the built-in
-            digits are compared.
-        preprocessing: How the model reads images, where its card does not say: see `keras_resnet.preprocessing`.
-        fold: Batch norms go into the convolutions: see `keras_resnet.fold_batch_norm`.
+        model: A classifier. It does not change.
+        path: A folder, new or with earlier versions.
+        formats: Some of the formats above.
+        data: What `keras_resnet.load_data` returns. Up to 1,000 of its test images compare the formats and measure
+            their accuracy. 256 of its training images calibrate "litert_int8", which needs them. Without `data`, the
+            built-in digits compare the formats.
+        preprocessing: How the model reads images, if its card does not say: see `keras_resnet.preprocessing`.
+        fold: Fold batch norms into the convolutions: see `keras_resnet.fold_batch_norm`.
         device: What it is for. "cpu" runs on all devices. "gpu" has a GPU's kernel for the grouped convolutions of a
             ResNeXt, which is slow on CPUs; it makes no other difference.
-        version: A number, or "next" for the one behind the last.
-        overwrite: Lets it take the place of that version, which is kept until the new one is whole.
+        version: A number, or "next" for one more than the last.
+        overwrite: Replace that version if it exists. The old version stays until the new one is complete.
 
     Returns:
         The folder of the version.
@@ -72,7 +72,7 @@ def export(
         ValueError: Before anything is written: if the version exists, the preprocessing is unknown, the network's size
             is not fixed for a format that needs it, or a package is missing.
         ExportError: If a format's probabilities differ by more than its tolerance: 1e-4, for float16 0.01, for int8 0.5
-            (which is meant to be judged by its accuracy). Nothing is left behind then.
+            (which its accuracy should judge). Nothing is left behind then.
 
     >>> import keras_resnet
     >>> keras_resnet.export(keras_resnet.ResNet20(), "exported", preprocessing="cifar10")  # doctest: +SKIP

@@ -46,18 +46,18 @@ class HyperResNet(keras_tuner.HyperModel):
             recipe), such as `lambda hp: (ResNetConfig(stages=((hp.Int("width", 8, 64),),)), "fast")`.
         data: As `keras_resnet.load_data` takes it. Trials are scored on its validation split alone.
         network: Name of the row that a ready space changes.
-        recipe: A row or a name of `keras_resnet.RECIPES` that a ready space changes; by the data where none is given.
+        recipe: A row or a name of `keras_resnet.RECIPES` that a ready space changes; by default one for such data.
         changes: Fields of that recipe to change first, such as {"epochs": 10}.
         max_params: Most variables of a network, norms' statistics included.
         max_macs: Most multiply-adds for one image.
         max_latency_ms: Most milliseconds for one image, forward, compiled, on this machine: the median of 20 passes.
-        patience: Epochs without a lower validation loss that end a trial. None: half of the recipe's, because the
-            rates of recipes fall late.
-        validation: Share or number of the training images to hold out; where the data have no validation split, a
-            tenth by default.
+        patience: A trial ends after so many epochs without a lower validation loss. None: half of the recipe's epochs,
+            because the learning rates of recipes fall late.
+        validation: Share or number of the training images to hold out. By default a tenth, if the data have no
+            validation split.
         data_dir: Where TFDS keeps its sets.
-        on_error: "raise" or "skip": what is done about images that cannot be decoded.
-        seed: Of the weights' start and of the images' order.
+        on_error: "raise" or "skip", for images that cannot be decoded.
+        seed: Of the initial weights and of the order of the images.
         strategy: Devices that share a trial's batch: "none", "mirrored" or "auto".
 
     Raises:

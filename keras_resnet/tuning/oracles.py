@@ -24,9 +24,9 @@ class Budgeted(keras_tuner.Oracle):
     """An oracle of keras-tuner's that draws until so many networks were trained.
 
     A draw over the budget is reported as INVALID. It is not tried again and does not count: `max_trials` grows with it.
-    No number of failures in a row ends a search; `search` raises where no trial has a score.
+    No number of failures in a row ends a search; `search` raises an error if no trial has a score.
 
-    The state has the trials too, and is written whole or not at all, into `oracle.json`.
+    The state includes the trials. It is written into `oracle.json`, whole or not at all.
     """
 
     def __init__(self, trials: int, epochs: int, folder: Path, **options: Any):

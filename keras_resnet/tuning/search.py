@@ -33,35 +33,39 @@ def search(
     """Trains networks of a space on the data, within budgets, and exports the best.
 
     A network over the budget is not trained and does not count. The score is the accuracy on the validation split, in
-    the epoch of its lowest loss; the test measures the exported model alone. `folder` then has `search.json` (what was
-    asked for), `trials.json` (a record a trial: status, rows, score, costs, reason), `pareto.csv` and, where matplotlib
-    is installed, `pareto.png`, `trials/` (keras-tuner's files and each training), and `best-N/` or `retrained-N/`, the
-    best trial's run as `keras-resnet train` leaves one.
+    the epoch of its lowest loss. The test split only measures the exported model. `folder` then has:
 
-    With `KERASTUNER_TUNER_ID`, `KERASTUNER_ORACLE_IP` and `KERASTUNER_ORACLE_PORT` set, keras-tuner's chief and workers
-    share the search, and a folder that all see.
+    - `search.json`: what was asked for.
+    - `trials.json`: a record for each trial, with status, rows, score, costs and reason.
+    - `pareto.csv` and, if matplotlib is installed, `pareto.png`: the trials that no other trial beats.
+    - `trials/`: keras-tuner's files, and each training.
+    - `best-N/` or `retrained-N/`: the best trial's run, as `keras-resnet train` leaves one.
+
+    Several processes share a search and a folder if `KERASTUNER_TUNER_ID`, `KERASTUNER_ORACLE_IP` and
+    `KERASTUNER_ORACLE_PORT` are set: keras-tuner's chief and its workers.
 
     Args:
         space: See `keras_resnet.HyperResNet`.
         data: As `keras_resnet.load_data` takes it.
-        folder: Where nothing exists yet, or a search to resume.
-        trials: Networks to train. A resumed search may have more.
-        tuner: "random", "bayesian", "hyperband" (its rungs train from the start, with whole schedules of fewer epochs)
-            or "grid".
-        resume: Continue the search of the folder, if there is one: ended trials are kept, killed ones go on after
+        folder: A path where nothing exists yet, or the search to resume.
+        trials: How many networks to train. A resumed search may have more.
+        tuner: "random", "bayesian", "hyperband" or "grid". The rungs of "hyperband" train from the start, with whole
+            schedules of fewer epochs.
+        resume: Continue the search in the folder, if there is one. Ended trials are kept. Killed trials go on after
             their last epoch.
-        retrain: Train the best again for all the recipe's epochs, also on the images that the search held out itself
-            (but under "plateau", which steers by them). A validation split that comes with the data stays apart.
-        say: Told what happens.
+        retrain: Train the best network again for all epochs of the recipe, also on the images that the search itself
+            held out. The schedule "plateau" needs these images, and does not train on them. A validation split that
+            comes with the data is never trained on.
+        say: Called with each line of the report.
         **options: Those of `keras_resnet.HyperResNet`: network, recipe, budgets, validation, seed, ...
 
     Returns:
-        What was found; None for a worker that is not the chief.
+        The outcome; None for a worker that is not the chief.
 
     Raises:
         ValueError: If an argument is invalid, before anything is built.
-        SearchError: A RuntimeError with the reasons, where no trial was completed, or 1,000 draws in a row were over
-            the budget.
+        SearchError: A RuntimeError with the reasons, if no trial was completed or 1,000 draws in a row were over the
+            budget.
     """
     given, folder = locals(), Path(folder)
     for name, rule in RULES.items():

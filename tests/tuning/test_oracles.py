@@ -169,8 +169,7 @@ def test_the_grid_has_every_combination_the_last_parameter_first(quick, tmp_path
 def test_the_grid_waits_for_trials_that_run_elsewhere(tmp_path):
     """They may still show a parameter that nobody knew."""
     oracle = TUNERS["grid"](5, 3, tmp_path)
-    tmp_path.joinpath("trial").mkdir()
-    keras_tuner.Tuner(oracle, lambda hp: hp.Choice("width", [4, 8]), directory=tmp_path, project_name="trial")
+    keras_tuner.Tuner(oracle, lambda hp: hp.Choice("width", [4, 8]), directory=tmp_path, project_name="trials")
     first, second, third = (oracle.create_trial(worker) for worker in ("one", "two", "three"))
     assert (first.status, second.status, third.status) == ("RUNNING", "RUNNING", "IDLE")
     for trial in (first, second):
@@ -182,20 +181,13 @@ def test_the_grid_waits_for_trials_that_run_elsewhere(tmp_path):
 
 def test_what_a_worker_sends_back_in_32_bits_is_the_value_that_was_drawn(tmp_path):
     oracle = TUNERS["random"](5, 3, tmp_path)
-    oracle.update_space(space_of(lambda hp: hp.Float("lr", 0.0, 1.0)))
-    oracle._set_project_dir(tmp_path, "trials")
+    keras_tuner.Tuner(oracle, lambda hp: hp.Float("lr", 0.0, 1.0), directory=tmp_path, project_name="trials")
     trial = oracle.create_trial("worker")
     drawn = trial.hyperparameters.values["lr"]
     sent = keras_tuner.engine.trial.Trial(trial.hyperparameters.copy(), trial.trial_id, "FAILED")
     sent.hyperparameters.values = {"lr": float(np.float32(drawn))}
     oracle.end_trial(sent)
     assert oracle.trials[trial.trial_id].hyperparameters.values == {"lr": drawn}
-
-
-def space_of(declare):
-    hp = keras_tuner.HyperParameters()
-    declare(hp)
-    return hp
 
 
 def test_failures_count_as_trials_and_never_end_a_search(quick, tmp_path, monkeypatch):
