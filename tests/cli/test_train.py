@@ -22,7 +22,6 @@ from keras_resnet.data.draws import Draws
 from keras_resnet.experiment import Run, experiment
 from keras_resnet.files import completed, new_folder
 from keras_resnet.modelcard import Card, Preprocessing
-from keras_resnet.serving.compare import run_elsewhere
 from keras_resnet.training import RECIPES, Recipe, check_fit, evaluate
 from keras_resnet.training.fitting import batches_to_train
 
@@ -36,6 +35,11 @@ def command(*arguments, cwd):
     return subprocess.run(
         [sys.executable, "-m", "keras_resnet", *arguments], cwd=cwd, capture_output=True, text=True, timeout=600
     )
+
+
+def invoked(*arguments):
+    """The command in this process: TensorFlow is there already."""
+    return CliRunner().invoke(main, arguments)
 
 
 @pytest.fixture(scope="module")
@@ -96,10 +100,10 @@ class TestTheCommandTrain:
     def test_the_saved_model_takes_pixels_and_gives_the_models_probabilities(self, run):
         images = digits().test.images
         row = Preprocessing(digits().mean, digits().std)
-        [(served, _)] = run_elsewhere([run / "saved_model" / "1"], images, row)
+        served = tf.saved_model.load(run / "saved_model" / "1").signatures["serving_default"](tf.constant(images))
         model = keras.models.load_model(run / "model.keras")
         normalized = row(images.astype("float32"))
-        np.testing.assert_allclose(served, keras.ops.softmax(model(normalized)), atol=1e-5)
+        np.testing.assert_allclose(served["probabilities"], keras.ops.softmax(model(normalized)), atol=1e-5)
 
     def test_the_model_file_has_the_card_and_names_a_digit(self, run, card, tmp_path):
         assert json.loads(keras_resnet.card(run / "model.keras").to_json()) == card
@@ -118,10 +122,11 @@ class TestTheCommandTrain:
     def test_the_curves_are_a_picture(self, run):
         assert tf.image.decode_png((run / "curves.png").read_bytes()).shape[-1] == 4
 
-    def test_a_second_run_leaves_the_first_alone(self, trained, run):
+    def test_a_second_run_leaves_the_first_alone(self, trained, run, monkeypatch):
+        monkeypatch.chdir(trained[0])
         before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-        again = command("train", "--set", "epochs=1", cwd=trained[0])
-        assert again.returncode == 0, again.stderr
+        again = invoked("train", "--stages", "[[16], [32]]", "--set", "epochs=1")
+        assert again.exit_code == 0, again.output
         assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
         assert {path.name for path in run.with_name("resnet20-digits-2").iterdir()} == FILES
 
@@ -213,16 +218,18 @@ class TestTheRunFolder:
         assert f"top-1 {card['metrics']['accuracy']:.2%}" in result.stdout
         assert tf.image.decode_png((tmp_path / "c.png").read_bytes()).shape[-1] == 4
 
-    def test_an_ended_run_is_not_trained_again(self, trained, run):
+    def test_an_ended_run_is_not_trained_again(self, trained, run, monkeypatch):
+        monkeypatch.chdir(trained[0])
         before = (run / "checkpoint.npz").stat().st_mtime
-        again = command("train", "--resume", cwd=trained[0])
-        assert again.returncode == 0, again.stderr
+        again = invoked("train", "--resume")
+        assert again.exit_code == 0, again.output
         assert "had ended before" in again.stdout
         assert (run / "checkpoint.npz").stat().st_mtime == before
 
-    def test_another_run_does_not_resume_it(self, trained):
-        again = command("train", "--resume", "--seed", "5", cwd=trained[0])
-        assert again.returncode == 2
+    def test_another_run_does_not_resume_it(self, trained, monkeypatch):
+        monkeypatch.chdir(trained[0])
+        again = invoked("train", "--resume", "--seed", "5")
+        assert again.exit_code == 2
         assert "'seed': 0" in again.stderr
 
 
@@ -261,9 +268,9 @@ def test_the_file_of_a_grouped_network_loads_without_this_package(tmp_path):
     assert keras_resnet.card(file).metrics["accuracy"] > 0
 
 
-@pytest.mark.xdist_group("phases")
+@pytest.mark.slow
 class TestRuns:
-    """Short ones, of the command."""
+    """Short ones, of the command. `tests/training` kills and resumes the runs of the fast tests."""
 
     def train(self, folder, *arguments):
         process = command("train", "resnet20", "--stages", "[[16], [32]]", *arguments, cwd=folder)
@@ -290,7 +297,6 @@ class TestRuns:
         for a, b in zip(ours, theirs, strict=True):
             np.testing.assert_array_equal(a, b)
 
-    @pytest.mark.slow
     def test_from_weights_the_frozen_part_stays_in_the_first_half_and_moves_in_the_second(self, tmp_path):
         start = self.train(tmp_path, "--set", "epochs=2") / "model.keras"
         options = "--freeze stage1 --size 8 --recipe finetune --set epochs=3 view=null"
@@ -307,7 +313,6 @@ class TestRuns:
         assert not np.array_equal(final.get_layer("stem_conv").kernel, before.get_layer("stem_conv").kernel)
         assert keras_resnet.card(run / "model.keras").weights == str(start)
 
-    @pytest.mark.slow
     def test_two_devices_train_as_one_command(self, tmp_path):
         code = (
             "import tensorflow as tf; c = tf.config; two = [c.LogicalDeviceConfiguration()] * 2; "
