@@ -286,3 +286,44 @@ def test_private_names_of_other_packages_are_few_and_stand_in_one_file_a_package
     }
     assert {path: names for path, names in used.items() if names and path not in PRIVATE_NAMES} == {}
     assert sum(len(used[path]) for path in PRIVATE_NAMES) <= MOST_PRIVATE_NAMES
+
+
+def files_run(function, *arguments):
+    """The files of the package's `networks` in which functions are called meanwhile."""
+    files = set()
+
+    def see(frame, event, _):
+        path = Path(frame.f_code.co_filename)
+        if event == "call" and path.parent == ROOT / "networks":
+            files.add(path.stem)
+
+    sys.setprofile(see)
+    try:
+        function(*arguments)
+    finally:
+        sys.setprofile(None)
+    return files
+
+
+def test_a_resnet_50_is_read_in_four_files_from_its_images_to_its_head():
+    trunk = import_module("keras_resnet.networks.resnet").trunk
+    images, he_normal = keras.Input((224, 224, 3)), {"he_normal"}  # how a kernel starts, and not what the network is
+    assert files_run(trunk, images, NETWORKS["resnet50"]) - he_normal == {"config", "layers", "blocks", "resnet"}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from keras_resnet.networks.zoo import NETWORKS, PAPERS, names, row; names(); row('resnet50', shortcut='A')",
+        "from keras_resnet.weights.sources import expect_source; expect_source('cifar10', (3, 3, 3))",
+        "from keras_resnet import modelcard",
+        "import keras_resnet\ntry: keras_resnet.build('resnet51')\nexcept ValueError: pass",
+        "import keras_resnet\ntry: keras_resnet.build('resnet50', weights='missing.pth')\nexcept ValueError: pass",
+        "import keras_resnet\ntry: keras_resnet.build('resnet50', input_shape=(7, 7, 3))\nexcept ValueError: pass",
+        "import keras_resnet\ntry: keras_resnet.ResNet50(classes=0)\nexcept ValueError: pass",
+    ],
+)
+def test_rows_sources_and_their_errors_need_no_keras(statement):
+    code = f"import sys\n{statement}\nprint(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"keras", "numpy", "tensorflow"} & set(done.stdout.split())

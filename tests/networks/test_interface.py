@@ -223,3 +223,20 @@ def test_features_of_a_missing_stage_are_refused():
         features(keras_resnet.ResNet20())
     with pytest.raises(ValueError, match="stages among"):
         features(keras.applications.VGG16(weights=None))
+
+
+def test_a_row_is_built_as_a_name_is():
+    named, of_row = keras_resnet.build("resnet20", shortcut="B"), keras_resnet.build(NETWORKS["resnet20"], shortcut="B")
+    assert [layer.name for layer in of_row.layers[1:]] == [layer.name for layer in named.layers[1:]]
+    assert (named.name, of_row.name) == ("resnet20", "resnet")
+
+
+def test_a_network_may_have_a_name_of_its_own():
+    assert keras_resnet.build("resnet20", name="mine").name == "mine"
+
+
+def test_weights_do_not_change_a_row_of_your_own():
+    project = keras_resnet.ResNet20()  # option A
+    assert keras_resnet.build("resnet20", weights=project).card.config["shortcut"] == "A"
+    with pytest.raises(ValueError, match="weights"):
+        keras_resnet.build(NETWORKS["resnet20"], shortcut="B", weights=project)

@@ -1729,3 +1729,23 @@ def test_a_scheme_names_every_layer_of_its_networks(scheme):
         build = keras_resnet.densenet if isinstance(row, keras_resnet.DenseNetConfig) else keras_resnet.resnet
         weighted = [layer.name for layer in build(row).layers if layer.weights]
         assert not [name for name in weighted if not scheme.candidates(name)]
+
+
+def test_a_source_is_read_once_and_its_scheme_recognized_once(tmp_path, monkeypatch):
+    path = saved_record(tmp_path, "basic_b", TORCH)
+    calls = []
+
+    def counting(module, name):
+        original = getattr(import_module(module), name)
+
+        def counted(*arguments):
+            calls.append(name)
+            return original(*arguments)
+
+        return counted
+
+    monkeypatch.setitem(FORMATS, path.suffix, counting("keras_resnet.weights.readers", "read_safetensors"))
+    recognized = counting("keras_resnet.weights.schemes", "recognized")
+    monkeypatch.setattr(import_module("keras_resnet.weights.pretrained"), "recognized", recognized)
+    of_record("basic_b", path)
+    assert sorted(calls) == ["read_safetensors", "recognized"]
