@@ -17,9 +17,8 @@ from keras_resnet.data.parameters import by_name
 from keras_resnet.data.rand_augment import rand_augment
 from keras_resnet.data.rectangles import cutout, erase
 
-# f(images, labels, draws, **parameters) -> (images, labels), for images float32 [n, h, w, c] of 0 to 255 and labels
+# (images, labels, draws, **parameters) -> (images, labels), for images float32 [n, h, w, c] of 0 to 255 and labels
 # float32 [n, classes].
-
 Augmentation = Callable[..., tuple[tf.Tensor, tf.Tensor]]
 
 AUGMENTATIONS: dict[str, Augmentation] = {

@@ -103,8 +103,8 @@ def look(store: Store, numbers: np.ndarray) -> np.ndarray:
     sizes = np.zeros((len(numbers), 2), "int64")
     bar = keras.utils.Progbar(len(numbers), unit_name="image", verbose=int(len(numbers) > QUIET))
     seen = tf.data.Dataset.from_tensor_slices(np.asarray(numbers, "int64")).enumerate()
-    for places, found in seen.map(size, tf.data.AUTOTUNE).ignore_errors().batch(SIZE).as_numpy_iterator():
-        sizes[places] = found
+    for places, measured in seen.map(size, tf.data.AUTOTUNE).ignore_errors().batch(SIZE).as_numpy_iterator():
+        sizes[places] = measured
         bar.add(len(places))
     return sizes
 
@@ -169,12 +169,12 @@ def common(sizes: np.ndarray) -> tuple[int | None, int | None]:
 
 
 def report(broken: Sequence[tuple[str, str]], on_error: str) -> None:
-    shown = "; ".join(f"{name} ({why})" for name, why in broken[:SHOWN])
-    shown += f", and {len(broken) - SHOWN} more" if len(broken) > SHOWN else ""
+    names = "; ".join(f"{name} ({why})" for name, why in broken[:SHOWN])
+    names += f", and {len(broken) - SHOWN} more" if len(broken) > SHOWN else ""
     wanted = "images that can be decoded; on_error='skip' leaves the others out"
-    expect(on_error == "skip" or not broken, "data", wanted, shown)
+    expect(on_error == "skip" or not broken, "data", wanted, names)
     if broken:
-        warnings.warn(f"{len(broken)} images cannot be decoded and are left out: {shown}", stacklevel=5)
+        warnings.warn(f"{len(broken)} images cannot be decoded and are left out: {names}", stacklevel=5)
 
 
 def in_memory(examples: Encoded) -> Arrays:
@@ -193,12 +193,12 @@ def remembered(measure: Callable[[], Any], kind: str, files: Sequence[str], *mor
     path = folder / f"{kind}-{key[:32]}.json"
     with suppress(OSError, ValueError):  # nothing there, or not whole
         return json.loads(path.read_text())
-    found = measure()
+    measured = measure()
     with suppress(OSError):  # nowhere to write: it is measured again
         folder.mkdir(parents=True, exist_ok=True)
         with replaced(path) as partial:
-            partial.write_text(json.dumps(found))
-    return json.loads(json.dumps(found))
+            partial.write_text(json.dumps(measured))
+    return json.loads(json.dumps(measured))
 
 
 def state(file: str) -> str:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -57,26 +58,28 @@ def folder_source(path: Path, on_error: str) -> Source:
     for folder in folders.values():
         other = sorted(set(class_names) ^ set(subfolders(folder)))
         expect(not other, "data", f"the same classes in {folder} as in {folders['train']}", other)
-    found = [(file, label, split) for split, folder in folders.items()
-             for label, name in enumerate(class_names) for file in files_below(folder / name)]  # fmt: skip
-    files, labels, parts = zip(*found, strict=True) if found else ((), (), ())
-    empty = [
-        name for label, name in enumerate(class_names) if (label, "train") not in {*zip(labels, parts, strict=True)}
-    ]
+    of_class = {
+        (split, label): files_below(folder / name)
+        for split, folder in folders.items()
+        for label, name in enumerate(class_names)
+    }
+    empty = [name for label, name in enumerate(class_names) if not of_class["train", label]]
     expect(not empty, "data", f"images of every class in {folders['train']}", f"none of {empty}")
-    splits = {split: np.flatnonzero(np.array(parts) == split) for split in folders}
-    about = f"the images in {path}"
-    return encoded_source(path.name, about, class_names, Files(files), np.array(labels, "int32"), splits, on_error)
+    parts, numbers = zip(*of_class, strict=True)
+    counts = list(map(len, of_class.values()))
+    splits = {split: np.flatnonzero(np.repeat(parts, counts) == split) for split in folders}
+    store, labels = Files(tuple(chain(*of_class.values()))), np.repeat(numbers, counts).astype("int32")
+    return encoded_source(path.name, f"the images in {path}", class_names, store, labels, splits, on_error)
 
 
 def split_folders(path: Path) -> dict[str, Path]:
     """`train/` and its likes, or the folder itself as the training split."""
     names = subfolders(path)
-    found = [(split, path / name) for split, known in SPLITS.items() for name in names if name.lower() in known]
-    folders = dict(found)
+    named = [(split, path / name) for split, known in SPLITS.items() for name in names if name.lower() in known]
+    folders = dict(named)
     if "train" not in folders:
         return {"train": path}
-    expect(len(folders) == len(found), "data", "one folder for a split", [folder.name for _, folder in found])
+    expect(len(folders) == len(named), "data", "one folder for a split", [folder.name for _, folder in named])
     others = sorted(set(names) - {folder.name for folder in folders.values()})
     expect(not others, "data", f"folders of splits alone beside {folders['train'].name}", others)
     return folders

@@ -79,8 +79,8 @@ def named(data: str | os.PathLike, data_dir: str | Path | None, on_error: str) -
 
 def arrays(data: Any) -> Source:
     """Classes are named by their numbers."""
-    expect(isinstance(data, tuple | list) and len(data) == 2, "data",
-           "a name, a folder, (images, labels) or ((images, labels), (images, labels))", type(data))  # fmt: skip
+    wanted = "a name, a folder, (images, labels) or ((images, labels), (images, labels))"
+    expect(isinstance(data, tuple | list) and len(data) == 2, "data", wanted, type(data))
     pairs = data if isinstance(data[0], tuple | list) else [data]
     expect(all(len(pair) == 2 for pair in pairs), "data", "(images, labels) in each split", list(map(len, pairs)))
     splits = {split: pair_of(*pair) for split, pair in zip(("train", "test"), pairs, strict=False)}
@@ -130,7 +130,7 @@ class Report:
 def check(source: Source) -> Report:
     """Decodes every encoded image of every split, whole."""
     looked = [looked_at(split) for split in source.splits.values()]
-    sizes = np.concatenate([found for found, _ in looked])
+    sizes = np.concatenate([measured for measured, _ in looked])
     sizes = sizes[sizes.all(1)]
     of_class = np.bincount(source.train.labels, minlength=source.classes)
     return Report(
@@ -139,7 +139,7 @@ def check(source: Source) -> Report:
         images={name: len(split) for name, split in source.splits.items()},
         per_class=(int(of_class.min()), int(of_class.max())),
         sizes=(pair(sizes.min(0, initial=2**31)), pair(sizes.max(0, initial=0))),
-        unreadable=(*source.skipped, *(wrong for _, found in looked for wrong in found)),
+        unreadable=(*source.skipped, *(image for _, broken in looked for image in broken)),
     )
 
 

@@ -54,12 +54,14 @@ class Arrays:
 
     def __post_init__(self):
         shape = getattr(self.images, "shape", None)
-        expect(shape and len(shape) == 4 and self.images.dtype == np.uint8, "images",
-               "an array of uint8, [N, H, W, C], 0 to 255", shape and f"{self.images.dtype} {shape}")  # fmt: skip
+        wanted = "an array of uint8, [N, H, W, C], 0 to 255"
+        pixels = shape and len(shape) == 4 and self.images.dtype == np.uint8
+        expect(pixels, "images", wanted, shape and f"{self.images.dtype} {shape}")
         labels = np.asarray(self.labels)
         labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels  # as keras.datasets has them
-        expect(labels.shape == shape[:1] and np.issubdtype(labels.dtype, np.integer) and labels.min(initial=0) >= 0,
-               "labels", f"an array of {shape[0]} integers, 0 and more", f"{labels.dtype} {labels.shape}")  # fmt: skip
+        numbers = np.issubdtype(labels.dtype, np.integer) and labels.min(initial=0) >= 0
+        wanted = f"an array of {shape[0]} integers, 0 and more"
+        expect(labels.shape == shape[:1] and numbers, "labels", wanted, f"{labels.dtype} {labels.shape}")
         object.__setattr__(self, "labels", labels.astype("int32"))
 
     def __len__(self) -> int:
@@ -117,8 +119,8 @@ class Source:
 
     @property
     def splits(self) -> dict[str, Examples]:
-        found = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {name: split for name, split in found.items() if split is not None}
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: split for name, split in splits.items() if split is not None}
 
     @property
     def classes(self) -> int:

@@ -29,10 +29,9 @@ FRAME = 12, 4  # bytes of a TFRecord before and after what it holds: its length,
 def names(data_dir: str | Path | None) -> set[str]:
     """Of all sets: those TFDS knows how to prepare, and those prepared in the folder."""
     folder = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
-    found = [*folder.glob("*/*/dataset_info.json"), *folder.glob("*/*/*/dataset_info.json")]  # set/[config/]version
-    return {info.relative_to(folder).parts[0] for info in found} | set(
-        tfds.list_builders(with_community_datasets=False)
-    )
+    infos = [*folder.glob("*/*/dataset_info.json"), *folder.glob("*/*/*/dataset_info.json")]  # set/[config/]version
+    prepared = {info.relative_to(folder).parts[0] for info in infos}
+    return prepared | set(tfds.list_builders(with_community_datasets=False))
 
 
 def tfds_source(name: str, data_dir: str | Path | None, on_error: str) -> Source:
@@ -56,9 +55,9 @@ def tfds_source(name: str, data_dir: str | Path | None, on_error: str) -> Source
     about = f"TFDS {builder.info.full_name}"
     if None not in image.shape and fits(count, image.shape):
         return arranged(builder.name, about, class_names, {split: read(builder, split) for split in splits})
-    found = {split: [str(path) for path in builder.info.splits[split].filepaths] for split in splits}
-    store, labels = records(builder.info, keys, [file for files in found.values() for file in files])
-    shards = {split: [store.files.index(file) for file in files] for split, files in found.items()}
+    files_of = {split: [str(path) for path in builder.info.splits[split].filepaths] for split in splits}
+    store, labels = records(builder.info, keys, [file for files in files_of.values() for file in files])
+    shards = {split: [store.files.index(file) for file in files] for split, files in files_of.items()}
     numbers = {split: np.flatnonzero(np.isin(store.shards, those)) for split, those in shards.items()}
     return encoded_source(builder.name, about, class_names, store, labels, numbers, on_error)
 
@@ -79,18 +78,17 @@ def image_and_label(info: tfds.core.DatasetInfo) -> tuple[str, str]:
     keys = tuple(info.supervised_keys or ())
     features = dict(info.features.items())
     kinds: list[Any] = [features.get(key) for key in keys if isinstance(key, str)]
-    expect([type(kind) for kind in kinds] == [tfds.features.Image, tfds.features.ClassLabel], "data",
-           "an image classification set", f"{info.name} of {features}")  # fmt: skip
-    expect(
-        kinds[0].np_dtype == np.uint8 and kinds[0].shape[2] in (1, 3), "data", "images of 8 bits, grey or RGB", kinds[0]
-    )
+    labelled_images = [type(kind) for kind in kinds] == [tfds.features.Image, tfds.features.ClassLabel]
+    expect(labelled_images, "data", "an image classification set", f"{info.name} of {features}")
+    grey_or_rgb = kinds[0].np_dtype == np.uint8 and kinds[0].shape[2] in (1, 3)
+    expect(grey_or_rgb, "data", "images of 8 bits, grey or RGB", kinds[0])
     return keys[0], keys[1]
 
 
 def in_order(builder, split: str) -> tf.data.Dataset:
     """(image, label) as they are in the files, which TFDS sorts by a hash of the examples' keys."""
-    return builder.as_dataset(split, shuffle_files=False, as_supervised=True,
-                              read_config=tfds.ReadConfig(interleave_cycle_length=1))  # fmt: skip
+    one_file_after_another = tfds.ReadConfig(interleave_cycle_length=1)
+    return builder.as_dataset(split, shuffle_files=False, as_supervised=True, read_config=one_file_after_another)
 
 
 def labelled(builder, split: str) -> bool:
@@ -142,19 +140,21 @@ def records(info, keys: tuple[str, str], files: Sequence[str]) -> tuple[Records,
     def parse(record):
         return features.deserialize_example(record, decoders={keys[0]: tfds.decode.SkipDecoding()})
 
-    def found_in(file: str) -> list:
-        found = tf.data.TFRecordDataset(file).map(
+    def lengths_and_labels(file: str) -> list:
+        parsed = tf.data.TFRecordDataset(file).map(
             lambda record: (tf.strings.length(record), parse(record)[keys[1]]), tf.data.AUTOTUNE, deterministic=True
         )
         try:
-            return [np.concatenate(part).tolist() for part in zip(*found.batch(SIZE).as_numpy_iterator(), strict=True)]
+            columns = zip(*parsed.batch(SIZE).as_numpy_iterator(), strict=True)
+            return [np.concatenate(column).tolist() for column in columns]
         except tf.errors.DataLossError as error:
             raise OSError(f"{file} is damaged; TFDS prepares the set anew where it is deleted") from error
 
-    found = [part or [[], []] for part in remembered(lambda: list(map(found_in, files)), "records", files)]
-    lengths = [np.array(part[0], "int64") for part in found]
-    starts = [np.cumsum(part + sum(FRAME)) - part - FRAME[1] for part in lengths]
+    empty: list[list[int]] = [[], []]
+    columns = [shard or empty for shard in remembered(lambda: list(map(lengths_and_labels, files)), "records", files)]
+    lengths = [np.array(shard[0], "int64") for shard in columns]
+    starts = [np.cumsum(length + sum(FRAME)) - length - FRAME[1] for length in lengths]
     shards = np.repeat(np.arange(len(files)), list(map(len, lengths)))
     places = np.stack([np.concatenate(starts), np.concatenate(lengths)], 1)
     store = Records(tuple(files), shards, places, parse, keys[0], info.features[keys[0]].shape[2])
-    return store, np.concatenate([part[1] for part in found]).astype("int32")
+    return store, np.concatenate([shard[1] for shard in columns]).astype("int32")

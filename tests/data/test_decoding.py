@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_resnet.checks import ArgumentError
-from keras_resnet.data import Arrays, decode, evaluation_view, evenly, load_data, read_image
+from keras_resnet.data import Arrays, decode, evaluation_view, load_data, read_image
 from keras_resnet.data.crops import read_crop
 from keras_resnet.modelcard import Preprocessing
 
@@ -108,17 +108,3 @@ def test_a_file_that_cannot_be_decoded_is_named_with_the_reason(file, reason, tm
 def test_a_path_without_a_file_is_refused(tmp_path):
     with pytest.raises(ArgumentError, match=r"`image`. Expected the path of an image"):
         read_image(tmp_path / "nowhere.png", 3)
-
-
-@pytest.mark.parametrize(("count", "total", "numbers"), [
-    (3, 12, [2, 6, 10]), (4, 10, [1, 3, 6, 8]), (5, 5, [0, 1, 2, 3, 4]), (9, 2, [0, 1]), (1, 7, [3])
-])  # fmt: skip
-def test_evenly_takes_the_middles_of_equal_stretches(count, total, numbers):
-    assert evenly(count, total).tolist() == numbers
-
-
-def test_evenly_spread_numbers_are_apart_by_one_stretch_and_as_far_from_both_ends():
-    for count, total in ((7, 100), (256, 50_000), (1000, 1797)):
-        numbers = evenly(count, total)
-        assert set(np.diff(numbers)) <= {total // count, -(-total // count)}
-        assert abs(numbers[0] - (total - 1 - numbers[-1])) <= 1

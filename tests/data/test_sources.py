@@ -10,7 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_resnet.checks import ArgumentError
-from keras_resnet.data import Arrays, check, digits, encoded, evaluation_batches, load_data, training_batches
+from keras_resnet.data import Arrays, check, digits, encoded, evaluation_batches, evenly, load_data, training_batches
 
 PHOTOGRAPH = np.asarray(Image.fromarray(digits().test.images[0, ..., 0]).resize((64, 48), Image.Resampling.BICUBIC))
 
@@ -43,8 +43,9 @@ def folder_of(path, contents):
 
 def classes(path, counts, size=lambda number: (16 + number, 12)):
     """PNGs of different sizes, a subfolder for each class."""
-    return folder_of(path, {f"{name}/{number}.png": encoded_as("PNG", picture(number, size(number)))
-                            for name, count in counts.items() for number in range(count)})  # fmt: skip
+    places = [(name, number) for name, count in counts.items() for number in range(count)]
+    pictures = {f"{name}/{number}.png": picture(number, size(number)) for name, number in places}
+    return folder_of(path, {place: encoded_as("PNG", image) for place, image in pictures.items()})
 
 
 def images_of(examples, view=None):
@@ -111,8 +112,8 @@ def test_classes_are_the_sorted_names_of_the_subfolders(tmp_path):
 def test_images_are_read_by_number(tmp_path):
     source = load_data(classes(tmp_path, {"ant": 5, "bee": 5}))
     numbers = tf.data.Dataset.from_tensor_slices((np.arange(6), np.array([7, 0, 3, 3, 5, 1])))
-    sizes = [(image.shape[2], int(label[0])) for image, label in
-             source.train.batched(numbers, 1, complete=True, view=whole).as_numpy_iterator()]  # fmt: skip
+    batches = source.train.batched(numbers, 1, complete=True, view=whole).as_numpy_iterator()
+    sizes = [(image.shape[2], int(label[0])) for image, label in batches]
     paths = [source.train.store.name(source.train.numbers[number]) for number in (7, 0, 3, 3, 5, 1)]
     assert sizes == [
         (np.asarray(Image.open(path)).shape[1], ["ant", "bee"].index(path.split(os.sep)[-2])) for path in paths
@@ -360,23 +361,35 @@ def test_arrays_as_keras_datasets_give_them():
     assert load_data(source) is source
 
 
-@pytest.mark.parametrize("data", [
-    3, ((1, 2, 3), (1, 2)),
-    (np.zeros((4, 8, 8, 3)), np.zeros(4, int)), (np.zeros((4, 8, 8, 3), "uint8"), np.zeros(3, int)),
-    ((np.zeros((9, 8, 8, 3), "uint8"), np.zeros(9, int)), (np.zeros((9, 8, 8, 1), "uint8"), np.zeros(9, int))),
-])  # fmt: skip
+def pixels(count, channels=3, dtype="uint8"):
+    return np.zeros((count, 8, 8, channels), dtype)
+
+
+OTHER_ARRAYS = {
+    "a number": 3,
+    "three of one": ((1, 2, 3), (1, 2)),
+    "floats": (pixels(4, dtype="float32"), np.zeros(4, int)),
+    "fewer labels": (pixels(4), np.zeros(3, int)),
+    "other channels": ((pixels(9), np.zeros(9, int)), (pixels(9, channels=1), np.zeros(9, int))),
+}
+
+
+@pytest.mark.parametrize("data", OTHER_ARRAYS.values(), ids=OTHER_ARRAYS)
 def test_other_arrays_are_refused(data):
     with pytest.raises(ArgumentError, match="Invalid value"):
         load_data(data)
 
 
-@pytest.mark.parametrize(("name", "message"), [
-    ("cifar11", "'cifar10'"),
-    ("./cifar10", "a folder that exists"),
-    ("data/nowhere", "a folder that exists"),
-    ("cifar10/nowhere", "a set that TFDS can prepare"),
-    ("coco", "an image classification set"),
-])  # fmt: skip
+UNKNOWN = {
+    "cifar11": "'cifar10'",
+    "./cifar10": "a folder that exists",
+    "data/nowhere": "a folder that exists",
+    "cifar10/nowhere": "a set that TFDS can prepare",
+    "coco": "an image classification set",
+}
+
+
+@pytest.mark.parametrize(("name", "message"), UNKNOWN.items())
 def test_unknown_names_are_refused_at_once(name, message, tmp_path):
     with pytest.raises(ArgumentError, match=message):
         load_data(name, data_dir=tmp_path)
@@ -394,16 +407,20 @@ def tfds_set(path, shape, splits, files=1):
     """A set with the images of `picture`, in the splits {name: labels}."""
     import tensorflow_datasets as tfds
 
-    features = tfds.features.FeaturesDict({
-        "image": tfds.features.Image(shape=shape),
-        "label": tfds.features.ClassLabel(names=["ant", "bee"]),
-    })  # fmt: skip
-    examples = {split: [(number, {"image": np.asarray(picture(number, size_in(shape, number))), "label": label})
-                        for number, label in enumerate(labels)] for split, labels in splits.items()}  # fmt: skip
+    image, label = tfds.features.Image(shape=shape), tfds.features.ClassLabel(names=["ant", "bee"])
+
+    def examples(labels):
+        images = [np.asarray(picture(number, size_in(shape, number))) for number in range(len(labels))]
+        return list(enumerate({"image": image, "label": label} for image, label in zip(images, labels, strict=True)))
+
     tfds.dataset_builders.store_as_tfds_dataset(
-        name="pictures", version="1.0.0", features=features, split_datasets=examples, data_dir=path,
+        name="pictures",
+        version="1.0.0",
+        features=tfds.features.FeaturesDict({"image": image, "label": label}),
+        split_datasets={split: examples(labels) for split, labels in splits.items()},
+        data_dir=path,
         download_config=tfds.download.DownloadConfig(num_shards=files),
-    )  # fmt: skip
+    )
     info = path / "pictures/1.0.0/dataset_info.json"
     keys = '"supervisedKeys": {"tuple": {"items": [{"featureKey": "image"}, {"featureKey": "label"}]}},'
     info.write_text(info.read_text().replace("{", "{" + keys, 1))
@@ -490,3 +507,21 @@ def test_cifar10_is_what_he_et_al_trained_on():
     images, labels = next(iter(evaluation_batches(source.test, 10, 8)))
     assert images.shape == (8, 32, 32, 3)
     assert labels.shape == (8, 10)
+
+
+# Spread over a split.
+
+
+MIDDLES = [(3, 12, [2, 6, 10]), (4, 10, [1, 3, 6, 8]), (5, 5, [0, 1, 2, 3, 4]), (9, 2, [0, 1]), (1, 7, [3])]
+
+
+@pytest.mark.parametrize(("count", "total", "numbers"), MIDDLES)
+def test_evenly_takes_the_middles_of_equal_stretches(count, total, numbers):
+    assert evenly(count, total).tolist() == numbers
+
+
+def test_evenly_spread_numbers_are_apart_by_one_stretch_and_as_far_from_both_ends():
+    for count, total in ((7, 100), (256, 50_000), (1000, 1797)):
+        numbers = evenly(count, total)
+        assert set(np.diff(numbers)) <= {total // count, -(-total // count)}
+        assert abs(numbers[0] - (total - 1 - numbers[-1])) <= 1

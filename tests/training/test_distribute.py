@@ -58,22 +58,34 @@ def cluster_of(count, index=0, job="worker"):
     return json.dumps({"cluster": {job: addresses}, "task": {"type": job, "index": index}})
 
 
-@pytest.mark.parametrize("variables", [
-    {"TF_CONFIG": ""},
-    {"TF_CONFIG": "{}"},
-    {"TF_CONFIG": cluster_of(1)},
-    {"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0", "SLURM_STEP_NODELIST": "n1", "SLURM_STEP_TASKS_PER_NODE": "1"},
-])  # fmt: skip
+ONE_TASK = {"STEP_NUM_TASKS": "1", "PROCID": "0", "STEP_NODELIST": "n1", "STEP_TASKS_PER_NODE": "1"}
+OF_ONE = {
+    "empty": {"TF_CONFIG": ""},
+    "without a cluster": {"TF_CONFIG": "{}"},
+    "one worker": {"TF_CONFIG": cluster_of(1)},
+    "one task": {f"SLURM_{name}": value for name, value in ONE_TASK.items()},
+}
+
+
+@pytest.mark.parametrize("variables", OF_ONE.values(), ids=OF_ONE)
 def test_a_cluster_of_one_is_none(variables, monkeypatch):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert cluster() is None
 
 
-@pytest.mark.parametrize("described", [
-    "no json", "1", '{"cluster": {"worker": ["a:1", "b:1"]}}', cluster_of(2, 2), cluster_of(2, job="ps"),
-    '{"cluster": {"worker": ["a:1", "b:1"], "ps": ["c:1"]}, "task": {"type": "worker", "index": 0}}',
-])  # fmt: skip
+WITHOUT_A_PLACE = {
+    "no JSON": "no json",
+    "a number": "1",
+    "no task": '{"cluster": {"worker": ["a:1", "b:1"]}}',
+    "a third of two": cluster_of(2, 2),
+    "parameter servers": cluster_of(2, job="ps"),
+    "also a parameter server": '{"cluster": {"worker": ["a:1", "b:1"], "ps": ["c:1"]}, '
+    '"task": {"type": "worker", "index": 0}}',
+}
+
+
+@pytest.mark.parametrize("described", WITHOUT_A_PLACE.values(), ids=WITHOUT_A_PLACE)
 def test_a_cluster_without_a_place_for_this_process_is_refused(described, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", described)
     with pytest.raises(ValueError, match=r"`TF_CONFIG`. Expected a cluster of \"worker\" and \"chief\" tasks"):
@@ -115,17 +127,21 @@ class Place(tf.distribute.MultiWorkerMirroredStrategy):
 WITH_CHIEF = {"worker": ["b:1", "c:1"], "chief": ["a:1"]}
 
 
-@pytest.mark.parametrize(("place", "number", "count"), [
-    (Place({"worker": ["a:1", "b:1", "c:1"]}, "worker", 0), 0, 3),
-    (Place({"worker": ["a:1", "b:1", "c:1"]}, "worker", 2), 2, 3),
-    (Place(WITH_CHIEF, "chief", 0), 0, 3),
-    (Place(WITH_CHIEF, "worker", 0), 1, 3),
-    (Place(WITH_CHIEF, "worker", 1), 2, 3),
-    (Place({}), 0, 1),
-])  # fmt: skip
-def test_workers_are_numbered_in_the_clusters_order_and_the_first_alone_is_chief(place, number, count):
-    assert workers(place) == (number, count)
-    assert is_chief(place) == (number == 0)
+NUMBERS = [
+    (WITH_CHIEF, "chief", 0, (0, 3)),
+    (WITH_CHIEF, "worker", 0, (1, 3)),
+    (WITH_CHIEF, "worker", 1, (2, 3)),
+    ({"worker": ["a:1", "b:1"]}, "worker", 0, (0, 2)),
+    ({"worker": ["a:1", "b:1"]}, "worker", 1, (1, 2)),
+    ({}, None, None, (0, 1)),
+]
+
+
+@pytest.mark.parametrize(("tasks", "job", "task", "expected"), NUMBERS)
+def test_workers_are_numbered_in_the_clusters_order_and_the_first_alone_is_chief(tasks, job, task, expected):
+    place = Place(tasks, job, task)
+    assert workers(place) == expected
+    assert is_chief(place) == (expected[0] == 0)
 
 
 def test_a_process_that_the_cluster_does_not_know_is_no_chief():

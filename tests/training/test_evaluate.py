@@ -70,14 +70,12 @@ class TestEvaluate:
             evaluation(np.array(scores), few.test.labels, few.class_names).loss, rel=1e-4
         )
 
-    @pytest.mark.parametrize(
-        ("arguments", "message"),
-        [({"split": "dev"}, "`split`"), ({"view": "twelve_crop"}, "`view`"), ({"batch_size": 0}, "`batch_size`"),
-         ({"preprocessing": None}, "`preprocessing`")],
-    )  # fmt: skip
-    def test_says_what_is_wrong(self, arguments, message):
-        with pytest.raises(ValueError, match=message):
-            evaluate(linear(), SOURCE, **{"preprocessing": READ} | arguments)
+    WRONG = ("split", "dev"), ("view", "twelve_crop"), ("batch_size", 0), ("preprocessing", None)
+
+    @pytest.mark.parametrize(("argument", "value"), WRONG)
+    def test_says_what_is_wrong(self, argument, value):
+        with pytest.raises(ValueError, match=f"`{argument}`"):
+            evaluate(linear(), SOURCE, **{"preprocessing": READ} | {argument: value})
 
     def test_refuses_images_of_several_sizes_for_a_model_of_any(self, tmp_path):
         for index, size in enumerate(range(8, 18)):

@@ -73,11 +73,13 @@ class TestTrain:
         train(model, FEW, ONCE, verbose=0)
         assert (model.card.preprocessing, model.card.class_names) == (READ, SOURCE.class_names)
 
-    @pytest.mark.parametrize("wrap", [
+    WRAPPED = (
         lambda net: keras.Model(net.inputs, net(net.inputs[0])),
         lambda net: keras.Sequential([keras.Input(net.input_shape[1:]), net]),
         lambda net: keras.Model(net.inputs, keras.layers.Rescaling(1.0)(net.output)),
-    ])  # fmt: skip
+    )
+
+    @pytest.mark.parametrize("wrap", WRAPPED)
     def test_knows_logits_however_they_are_wrapped(self, wrap):
         inner, few = linear(), replace(SOURCE, test=SOURCE.test[np.arange(20)])
         expected = evaluate(inner, few, preprocessing=READ).loss

@@ -13,12 +13,16 @@ from keras_resnet.training.peers import lost, peers, peers_watched
 OTHERS = {"/job:worker/replica:0/task:1": "b:1", "/job:worker/replica:0/task:11": "c:1"}
 
 
-@pytest.mark.parametrize(("silent", "reason", "named"), [
-    (["/job:worker/replica:0/task:1"], "", r"Lost /job:worker/replica:0/task:1 \(b:1\)\. All"),
-    ([], "reported from /job:worker/task:11: unhealthy", r"Lost /job:worker/replica:0/task:11 \(c:1\)\. All"),
-    ([], "remote target /job:worker/replica:0/task:1 while", r"Lost /job:worker/replica:0/task:1 \(b:1\)\. All"),
+ONE, ELEVEN = r"Lost /job:worker/replica:0/task:1 \(b:1\)\. All", r"Lost /job:worker/replica:0/task:11 \(c:1\)\. All"
+GONE = [
+    (["/job:worker/replica:0/task:1"], "", ONE),
+    ([], "reported from /job:worker/task:11: unhealthy", ELEVEN),
+    ([], "remote target /job:worker/replica:0/task:1 while", ONE),
     ([], "Deadline Exceeded", "Lost a peer whose name is unknown. All .* Deadline Exceeded"),
-])  # fmt: skip
+]
+
+
+@pytest.mark.parametrize(("silent", "reason", "named"), GONE)
 def test_the_message_names_who_is_silent_or_who_the_error_names(silent, reason, named, monkeypatch):
     monkeypatch.setattr(module, "answers", lambda peer: peer not in silent)
     assert re.match(named, lost(OTHERS, reason))

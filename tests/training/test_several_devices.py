@@ -140,8 +140,9 @@ def test_killed_workers_are_named_and_restarted_ones_end_as_if_nothing_had_happe
 
 # The command `keras-resnet train`
 
-COMMAND = ["-m", "keras_resnet", "train", "resnet20", "--stages", "[[16], [32]]", "--resume", "--set", "batch_size=63",
-           "steps_per_epoch=4", "lr=0.02", "momentum=0.5", "epochs=6"]  # fmt: skip
+CHANGES = ["batch_size=63", "steps_per_epoch=4", "lr=0.02", "momentum=0.5", "epochs=6"]
+NETWORK = ["resnet20", "--stages", "[[16], [32]]"]
+COMMAND = ["-m", "keras_resnet", "train", *NETWORK, "--resume", "--set", *CHANGES]
 
 
 def weights_of(folder):
