@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+from helpers.live import live
 from helpers.torch_networks import NETWORKS, REFERENCE, assert_equal, load, variables
 from keras_resnet import SHORTCUTS, ResNetConfig, resnet
 from keras_resnet.networks.config import Block
@@ -84,8 +85,8 @@ def test_every_record_is_compared():
 
 
 @cache
-def live(seed):
-    pytest.importorskip("torch")
+def computed(seed):
+    live("torch")
     from helpers import torch_reference
 
     return torch_reference.reference(seed)
@@ -94,13 +95,13 @@ def live(seed):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*PRIMITIVES, *NETWORKS])
 def test_live_torch_with_another_seed_is_equal(name):
-    compare(name, live(seed=1)[name])
+    compare(name, computed(seed=1)[name])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", REFERENCE)
 def test_live_torch_computes_the_committed_records(name):
-    record = live(seed=2015)[name]
+    record = computed(seed=2015)[name]
     assert REFERENCE[name].dtype == record.dtype
     for field in record.dtype.names:
         assert_equal(REFERENCE[name][field], record[field])

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from helpers.live import live
 from keras_resnet.training import RECIPES, Recipe
 from keras_resnet.training.optimizer import SGD, Held, HoldUntil, learning_rate, optimizer
 
@@ -46,9 +47,10 @@ class TestSGD:
     def test_is_torchs_as_documented(self, kind):
         np.testing.assert_allclose(ours(*kind), written_out(*kind), atol=1e-6)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", KINDS)
     def test_is_torchs(self, kind):
-        torch = pytest.importorskip("torch")
+        torch = live("torch")
         momentum, nesterov, decay = kind
         w = torch.nn.Parameter(torch.tensor(START.copy()))
         sgd = torch.optim.SGD([w], RATES[0], momentum, nesterov=nesterov, weight_decay=decay)

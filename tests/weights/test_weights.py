@@ -20,6 +20,7 @@ from safetensors.numpy import save_file
 
 import keras_resnet
 from helpers import caffe_files as caffe
+from helpers.live import live
 from helpers.torch_networks import NETWORKS, REFERENCE, assert_equal
 from helpers.torch_networks import load as assign_record
 from keras_resnet import PREPROCESSINGS, DenseNetConfig, ResNetConfig, card, densenet, load_weights, resnet
@@ -1319,10 +1320,11 @@ class Hostile:
         return open, (str(self.path), "w")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("old", [False, True], ids=["archive", "pickle"])
 @pytest.mark.parametrize("suffix", [".pth", ".bin", ".tar"])
 def test_a_pickle_that_would_run_code_is_refused(suffix, old, tmp_path):
-    torch = pytest.importorskip("torch")
+    torch = live("torch")
     hostile = {"state_dict": Hostile(tmp_path / "made")}
     torch.save(hostile, tmp_path / f"net{suffix}", _use_new_zipfile_serialization=not old)
     with refused("`weights`", f"net{suffix}"):
@@ -1330,6 +1332,7 @@ def test_a_pickle_that_would_run_code_is_refused(suffix, old, tmp_path):
     assert not (tmp_path / "made").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrap",
     [
@@ -1341,21 +1344,23 @@ def test_a_pickle_that_would_run_code_is_refused(suffix, old, tmp_path):
     ids=["bare", "state_dict", "model", "net"],
 )
 def test_a_state_dict_is_found_in_torchs_file(wrap, tmp_path):
-    torch = pytest.importorskip("torch")
+    torch = live("torch")
     tensors = state_dict(record_arrays(REFERENCE["basic_a"]), AKAMASTER)
     torch.save(wrap({name: torch.from_numpy(tensor) for name, tensor in tensors.items()}), tmp_path / "net.th")
     model = of_record("basic_a", tmp_path / "net.th")
     assert_equal(model(REFERENCE["basic_a"]["input"]), REFERENCE["basic_a"]["output"])
 
 
+@pytest.mark.slow
 def test_torchs_half_precision_is_read(tmp_path):
-    torch = pytest.importorskip("torch")
+    torch = live("torch")
     tensors = state_dict(record_arrays(REFERENCE["basic_b"]), TORCH)  # which half precision holds
     torch.save({name: torch.from_numpy(tensor).half() for name, tensor in tensors.items()}, tmp_path / "net.pt")
     model = of_record("basic_b", tmp_path / "net.pt")
     assert_equal(model(REFERENCE["basic_b"]["input"]), REFERENCE["basic_b"]["output"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content",
     [
@@ -1370,7 +1375,7 @@ def test_torchs_half_precision_is_read(tmp_path):
     ids=["empty", "list", "tensor", "numbered", "sparse", "meta", "nested_empty"],
 )
 def test_a_file_of_torch_without_a_state_dict_is_refused(content, tmp_path):
-    torch = pytest.importorskip("torch")
+    torch = live("torch")
     torch.save(content(torch), tmp_path / "net.pth")
     with refused("`weights`", "net.pth"):
         resnet(BASIC, weights=tmp_path / "net.pth", **SMALL)
@@ -1635,8 +1640,9 @@ def test_a_revision_of_a_repository_is_loaded(hub):
         of_record("basic_b", "hf://owner/repo@earlier")
 
 
+@pytest.mark.slow
 def test_a_repository_without_safetensors_is_read_from_torchs_file(monkeypatch, tmp_path):
-    torch, errors = pytest.importorskip("torch"), pytest.importorskip("huggingface_hub.errors")
+    torch, errors = live("torch"), pytest.importorskip("huggingface_hub.errors")
     tensors = state_dict(record_arrays(REFERENCE["basic_b"]), TORCH)
     torch.save({name: torch.from_numpy(tensor) for name, tensor in tensors.items()}, tmp_path / "pytorch_model.bin")
     (tmp_path / "config.json").write_text("{}")

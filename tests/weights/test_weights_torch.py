@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import keras_resnet
+from helpers.live import live
 
 SHARED = Path(__file__).parents[3] / "shared/data/weights/akamaster"
 CIFAR10 = "KERAS_RESNET_CIFAR10"  # the environment variable that names TFDS's folder
@@ -38,7 +39,7 @@ LIBRARIES = [  # library, its name, ours, format
 
 
 def torch():
-    return pytest.importorskip("torch")
+    return live("torch")
 
 
 # Networks of projects that are no libraries, from the papers, under the names of those projects
@@ -172,8 +173,8 @@ BIASED = {
 
 def from_library(library, name):
     if library == "timm":
-        return pytest.importorskip("timm").create_model(name, pretrained=False)
-    return getattr(pytest.importorskip("torchvision.models"), name)()
+        return live("timm").create_model(name, pretrained=False)
+    return getattr(live("torchvision.models"), name)()
 
 
 def images_of(size):
@@ -275,7 +276,8 @@ def test_weights_of_a_project_give_its_logits(save, name):
     assert_equal(build(name, save(network.state_dict()), CIFAR_SIZE)(images), logits)
 
 
-@pytest.mark.parametrize("depth", [20, pytest.param(56, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("depth", [20, 56])
 def test_weights_of_akamasters_form_give_its_logits(save, depth):
     network, images = Network(partial(residual, shortcut=option_a, count=(depth - 2) // 6)), images_of(CIFAR_SIZE)
     logits = random_logits(network, images)
@@ -290,6 +292,7 @@ def test_kuanglius_weights_imply_the_cifar_stem_and_ten_classes(save):
     assert model.output.shape == (None, 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ours", "shortcut", "function"), UNNAMED.values(), ids=UNNAMED)
 def test_weights_in_unknown_names_go_by_structure_with_a_warning_and_give_their_logits(save, ours, shortcut, function):
     network, images = Network(function), images_of(CIFAR_SIZE)
@@ -299,6 +302,7 @@ def test_weights_in_unknown_names_go_by_structure_with_a_warning_and_give_their_
     assert_equal(model(images), logits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BIASED)
 def test_weights_with_a_bias_in_every_convolution_give_their_logits(save, name):
     network, images = Network(BIASED[name], bias=True), images_of(CIFAR_SIZE)
@@ -334,6 +338,7 @@ def akamaster():
     return lambda images: model.predict(read(images.astype("float32")), batch_size=500, verbose=0)
 
 
+@pytest.mark.slow
 def test_akamasters_published_weights_give_the_recorded_logits(akamaster, cifar10):
     images, _ = cifar10
     expected = np.load(SHARED / "resnet20_logits_test_00000_to_00999.npy")
