@@ -36,7 +36,9 @@ AUGMENTATIONS: dict[str, Augmentation] = {
 
 
 @tf.autograph.experimental.do_not_convert  # there is nothing to convert, and to look for it takes seconds
-def augment(images, labels, draws: Draws, steps: Mapping[str, Any]) -> tuple[tf.Tensor, tf.Tensor]:
+def augment(
+    images: tf.Tensor, labels: tf.Tensor, draws: Draws, steps: Mapping[str, Any]
+) -> tuple[tf.Tensor, tf.Tensor]:
     """The augmentations by name, in that order.
 
     Args:

@@ -1,6 +1,7 @@
 """Random crops of images of any size, one by one, while they are read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -10,7 +11,9 @@ from keras_resnet.data.rectangles import TRIES, first, sides
 Box = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]  # top, left, height, width
 
 
-def random_resized_crop_box(shape, seed, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3)) -> Box:
+def random_resized_crop_box(
+    shape: Any, seed: Any, scale: Sequence[float] = (0.08, 1.0), ratio: Sequence[float] = (3 / 4, 4 / 3)
+) -> Box:
     """A box of a share of the area and a width over height drawn: Szegedy et al. 2014, 6.
 
     As torchvision's RandomResizedCrop: of ten boxes the first that fits in the image, or else the middle, as large as
@@ -32,7 +35,7 @@ def random_resized_crop_box(shape, seed, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3)
     return tuple(tf.unstack(tf.cast(tf.concat([corner, box], 0), tf.int32)))
 
 
-def scale_crop_box(shape, seed, crop, short=(256, 480)) -> Box:
+def scale_crop_box(shape: Any, seed: Any, crop: int, short: tuple[int, int] = (256, 480)) -> Box:
     """A square which, resized to `crop`, is a crop from the image with its short side at a draw from `short`.
 
     Scale augmentation: Simonyan and Zisserman 2014, 3.1; He et al. 2015, 3.4.
@@ -49,7 +52,9 @@ def scale_crop_box(shape, seed, crop, short=(256, 480)) -> Box:
     return tuple(tf.unstack(tf.cast(tf.stack([corner[0], corner[1], side, side]), tf.int32)))
 
 
-def read_crop(encoded, seed, size: int, box_function: Callable[..., Box], channels: int = 3) -> tf.Tensor:
+def read_crop(
+    encoded: tf.Tensor, seed: Any, size: int, box_function: Callable[..., Box], channels: int = 3
+) -> tf.Tensor:
     """The box of an image file, resized with antialiasing; of a JPEG no more than the box is decoded.
 
     Args:
@@ -63,11 +68,11 @@ def read_crop(encoded, seed, size: int, box_function: Callable[..., Box], channe
         float32 [size, size, channels], 0 to 255.
     """
 
-    def jpeg():
+    def jpeg() -> tf.Tensor:
         box = box_function(tf.io.extract_jpeg_shape(encoded), seed)
         return tf.io.decode_and_crop_jpeg(encoded, tf.stack(box), channels)
 
-    def other():
+    def other() -> tf.Tensor:
         image = decode(encoded, channels)
         top, left, height, width = box_function(tf.shape(image), seed)
         return image[top : top + height, left : left + width]
@@ -76,7 +81,7 @@ def read_crop(encoded, seed, size: int, box_function: Callable[..., Box], channe
     return resized(tf.ensure_shape(crop, (None, None, channels)), (size, size))
 
 
-def resized(image, size, interpolation="bilinear") -> tf.Tensor:
+def resized(image: tf.Tensor, size: Sequence[Any], interpolation: str = "bilinear") -> tf.Tensor:
     """`tf.image.resize` of [h, w, c] with antialiasing, to the bit and in half its time: the height, then the width.
 
     Its kernel is slow along a row, whose pixels have three numbers each, and fast along a column, whose pixels are here

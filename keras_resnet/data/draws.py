@@ -53,11 +53,11 @@ class Draws:
         return tf.math.log(gamma) + tf.math.log1p(-uniform) / alpha
 
 
-def per_image(values):
+def per_image(values: Any) -> tf.Tensor:
     """[n] as [n, 1, 1, 1]."""
     return tf.reshape(values, (-1, 1, 1, 1))
 
 
-def per_channel(fill, images):
+def per_channel(fill: Any, images: tf.Tensor) -> tf.Tensor:
     """A number, or one for every channel, as [c]."""
     return tf.broadcast_to(tf.cast(fill, tf.float32), images.shape[-1:])

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from keras_resnet.checks import expect
 from keras_resnet.data.decoding import decode, reason_of
-from keras_resnet.data.sources import Arrays, Moments, Shape, Source, arranged, evenly
+from keras_resnet.data.sources import Arrays, Moments, Shape, Source, View, arranged, evenly
 from keras_resnet.files import replaced
 
 FITS = 4 * 2**30  # bytes of decoded images that are held in memory
@@ -60,7 +60,7 @@ class Encoded:
     def __getitem__(self, chosen: np.ndarray) -> "Encoded":
         return replace(self, numbers=self.numbers[chosen], labels=self.labels[chosen])
 
-    def batched(self, numbers, size, complete, view=None):
+    def batched(self, numbers: tf.data.Dataset, size: int, complete: bool, view: View | None = None) -> tf.data.Dataset:
         expect(view or None not in self.shape, "view", "a function that makes images of different sizes one", view)
         view = view or (lambda encoded, _: tf.ensure_shape(decode(encoded, self.shape[2]), self.shape))
         with tf.init_scope(), tf.device("CPU:0"):
@@ -77,7 +77,7 @@ class Encoded:
         """Every image counts the same, whatever its size; from `SAMPLE` images, remembered on disk."""
         sample = self.numbers[evenly(SAMPLE, len(self))]
 
-        def measured():
+        def measured() -> tuple[list[float], list[float]]:
             images = tf.data.Dataset.from_tensor_slices(sample).map(
                 lambda number: image_moments(decode(self.store.read(number), self.store.channels)), tf.data.AUTOTUNE
             )
@@ -95,9 +95,9 @@ def image_moments(image: tf.Tensor) -> tf.Tensor:
 
 
 def look(store: Store, numbers: np.ndarray) -> np.ndarray:
-    """Decodes each image whole: heights and widths, int [N, 2], 0 where one cannot be decoded."""
+    """Heights and widths, int [N, 2], by decoding each image whole. 0 for those that cannot be decoded."""
 
-    def size(place, number):
+    def size(place: tf.Tensor, number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return place, tf.shape(decode(store.read(number), store.channels))[:2]
 
     sizes = np.zeros((len(numbers), 2), "int64")
@@ -115,7 +115,7 @@ def unreadable(store: Store, numbers: np.ndarray, sizes: np.ndarray) -> list[tup
 
 
 def reason(store: Store, number: int) -> str:
-    """What a training would stop with."""
+    """The error with which a training would stop."""
     image = tf.data.Dataset.from_tensors(number).map(lambda number: decode(store.read(number), store.channels))
     try:
         next(iter(image))

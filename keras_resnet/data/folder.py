@@ -37,10 +37,10 @@ class Files:
         with tf.init_scope(), tf.device("CPU:0"):
             return tf.constant([os.fsencode(file) for file in self.files])
 
-    def read(self, number):
+    def read(self, number: tf.Tensor) -> tf.Tensor:
         return tf.io.read_file(tf.gather(self._paths, number))
 
-    def name(self, number):
+    def name(self, number: int) -> str:
         return self.files[number]
 
 
@@ -48,7 +48,7 @@ def folder_source(path: Path, on_error: str) -> Source:
     """Every file below a class's folder is an image of it, hidden ones aside; classes are the sorted folders' names.
 
     Raises:
-        ArgumentError: Where the folder is none, or not laid out so, or the splits have different classes.
+        ArgumentError: If there is no such folder, it is laid out otherwise, or the splits have different classes.
     """
     path = path.expanduser().absolute()
     expect_data_folder(path)

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_resnet.data.augment import augment
 from keras_resnet.data.draws import Draws
-from keras_resnet.data.sources import Examples
+from keras_resnet.data.sources import Examples, View
 
 FOREVER = tf.int64.max
 
@@ -22,7 +22,7 @@ def training_batches(
     seed: int,
     augmentations: Mapping[str, Any] = {},
     *,
-    view=None,
+    view: View | None = None,
     start: int = 0,
     worker: int = 0,
     workers: int = 1,
@@ -48,7 +48,7 @@ def training_batches(
     mine = batched.map(lambda positions, numbers: (positions[rows], numbers[rows])).unbatch()
     batches = examples.batched(mine, part, complete=True, view=view).enumerate(start)
 
-    def augmented(step, batch):
+    def augmented(step: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         images, labels = batch
         draws = Draws(seed, step, batch_size, rows)
         return augment(tf.cast(images, tf.float32), tf.one_hot(labels, classes), draws, augmentations)
@@ -57,7 +57,13 @@ def training_batches(
 
 
 def evaluation_batches(
-    examples: Examples, classes: int, batch_size: int, *, view=None, worker: int = 0, workers: int = 1
+    examples: Examples,
+    classes: int,
+    batch_size: int,
+    *,
+    view: View | None = None,
+    worker: int = 0,
+    workers: int = 1,
 ) -> tf.data.Dataset:
     """Every example once, in order, each worker every `workers`-th: the last batch may be smaller."""
     numbers = tf.data.Dataset.range(len(examples)).enumerate().shard(workers, worker)
@@ -67,7 +73,7 @@ def evaluation_batches(
     ).prefetch(tf.data.AUTOTUNE)
 
 
-def shuffled(count: int, seed: int, epoch) -> tf.data.Dataset:
+def shuffled(count: int, seed: int, epoch: tf.Tensor) -> tf.data.Dataset:
     """The numbers up to `count` in the order of that epoch."""
     order = tf.random.experimental.stateless_shuffle(tf.range(count, dtype=tf.int64), (seed, epoch))
     return tf.data.Dataset.from_tensor_slices(order)

@@ -1,6 +1,6 @@
 """Labelled images and what is known of them: the built-in digits and arrays in memory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import as_file, files
@@ -13,6 +13,7 @@ from keras_resnet.checks import expect
 
 HELD_OUT = 5  # every fifth training image is the test, where a source has none
 Shape = tuple[int | None, int | None, int]  # height, width and channels; None where they differ from image to image
+View = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # (image or the bytes of a file, position) -> image
 Moments = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation of the channels, 0 to 255
 
 
@@ -34,13 +35,13 @@ class Examples(Protocol):
     def __getitem__(self, chosen: np.ndarray, /) -> "Examples":
         """Those with these numbers."""
 
-    def batched(self, numbers: tf.data.Dataset, size: int, complete: bool, view=None) -> tf.data.Dataset:
+    def batched(self, numbers: tf.data.Dataset, size: int, complete: bool, view: View | None = None) -> tf.data.Dataset:
         """Batches (images [size, H, W, C], labels int32 [size]).
 
         Args:
             numbers: Of (position in the whole training, number of the example), int64.
             size: Of a batch.
-            complete: Whether a last batch that is smaller is left out, so that the shapes are static.
+            complete: Leaves out a last batch that is smaller, so that the shapes are static.
             view: (image [H, W, C] or the bytes of a file, position) -> image; None takes the images as they are.
         """
 
@@ -52,8 +53,8 @@ class Arrays:
     images: np.ndarray
     labels: np.ndarray
 
-    def __post_init__(self):
-        shape = getattr(self.images, "shape", None)
+    def __post_init__(self) -> None:
+        shape: Any = getattr(self.images, "shape", None)
         wanted = "an array of uint8, [N, H, W, C], 0 to 255"
         pixels = shape and len(shape) == 4 and self.images.dtype == np.uint8
         expect(pixels, "images", wanted, shape and f"{self.images.dtype} {shape}")
@@ -67,7 +68,7 @@ class Arrays:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, chosen) -> "Arrays":
+    def __getitem__(self, chosen: np.ndarray) -> "Arrays":
         return Arrays(self.images[chosen], self.labels[chosen])
 
     @property
@@ -90,7 +91,7 @@ class Arrays:
         with tf.init_scope(), tf.device("CPU:0"):
             return tf.constant(self.images), tf.constant(self.labels)
 
-    def batched(self, numbers, size, complete, view=None):
+    def batched(self, numbers: tf.data.Dataset, size: int, complete: bool, view: View | None = None) -> tf.data.Dataset:
         images, labels = self._tensors
         if view is None:  # one gather for a batch
             batches = numbers.batch(size, drop_remainder=complete)
@@ -105,8 +106,7 @@ class Arrays:
 class Source:
     """Labelled images in splits.
 
-    `validation` chooses between epochs, and `test` never does; where a source has no validation split, nothing is
-    chosen: the last epoch is delivered.
+    `validation` chooses between epochs, and `test` never does. Without a validation split the last epoch is delivered.
     """
 
     name: str
@@ -147,8 +147,14 @@ class Source:
         return self.train.pixel_mean  # type: ignore[attr-defined]
 
 
-def arranged(name: str, about: str, class_names: Sequence[str], splits: Mapping[str, Any], skipped=()) -> Source:
-    """A source that has a test: its own, or else its validation split, or else every fifth training image."""
+def arranged(
+    name: str,
+    about: str,
+    class_names: Sequence[str],
+    splits: Mapping[str, Any],
+    skipped: Sequence[tuple[str, str]] = (),
+) -> Source:
+    """A source with a test split: its own, or else its validation split, or else every fifth training image."""
     train, test, validation = splits["train"], splits.get("test"), splits.get("validation")
     if test is None and validation:
         test, validation, about = validation, None, f"{about}; the test is its validation split"
@@ -158,10 +164,12 @@ def arranged(name: str, about: str, class_names: Sequence[str], splits: Mapping[
 
 
 def held_out(examples: Examples, count: int) -> tuple[Examples, Examples]:
-    """The others, and `count` of them: evenly spaced in each class, so that it depends on nothing but the images.
+    """The examples that are left, and the `count` that are held out: evenly spaced in each class.
+
+    It depends on nothing but the labels.
 
     Raises:
-        ArgumentError: Where one of both would be empty.
+        ArgumentError: If one of both would be empty.
     """
     expect(0 < count < len(examples), "data", "training images of which some can be held out", len(examples))
     by_class = np.argsort(examples.labels, kind="stable")

@@ -85,17 +85,17 @@ def image_and_label(info: tfds.core.DatasetInfo) -> tuple[str, str]:
     return keys[0], keys[1]
 
 
-def in_order(builder, split: str) -> tf.data.Dataset:
+def in_order(builder: tfds.core.DatasetBuilder, split: str) -> tf.data.Dataset:
     """(image, label) as they are in the files, which TFDS sorts by a hash of the examples' keys."""
     one_file_after_another = tfds.ReadConfig(interleave_cycle_length=1)
     return builder.as_dataset(split, shuffle_files=False, as_supervised=True, read_config=one_file_after_another)
 
 
-def labelled(builder, split: str) -> bool:
+def labelled(builder: tfds.core.DatasetBuilder, split: str) -> bool:
     return all(label >= 0 for _, label in in_order(builder, split).take(1))
 
 
-def read(builder, split: str) -> Arrays:
+def read(builder: tfds.core.DatasetBuilder, split: str) -> Arrays:
     """All of it, decoded."""
     count, shape = builder.info.splits[split].num_examples, in_order(builder, split).element_spec[0].shape
     images, labels = np.empty((count, *shape), "uint8"), np.empty(count, "int32")
@@ -118,26 +118,26 @@ class Records:
     def __len__(self) -> int:
         return len(self.shards)
 
-    def read(self, number):
+    def read(self, number: tf.Tensor) -> tf.Tensor:
         record = tf.numpy_function(self._bytes, [number], tf.string, stateful=False)
         return self.parse(tf.ensure_shape(record, ()))[self.key]
 
-    def _bytes(self, number):
+    def _bytes(self, number: int) -> bytes:
         start, length = self.places[number].tolist()
         with open(self.files[self.shards[number]], "rb") as file:
             file.seek(start)
             return file.read(length)
 
-    def name(self, number):
+    def name(self, number: int) -> str:
         shard = self.shards[number]
         return f"{self.files[shard]}, record {number - np.searchsorted(self.shards, shard)}"
 
 
-def records(info, keys: tuple[str, str], files: Sequence[str]) -> tuple[Records, np.ndarray]:
+def records(info: tfds.core.DatasetInfo, keys: tuple[str, str], files: Sequence[str]) -> tuple[Records, np.ndarray]:
     """The records of the files, and their labels."""
     features = tfds.features.FeaturesDict({key: info.features[key] for key in keys})
 
-    def parse(record):
+    def parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
         return features.deserialize_example(record, decoders={keys[0]: tfds.decode.SkipDecoding()})
 
     def lengths_and_labels(file: str) -> list:
