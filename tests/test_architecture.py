@@ -141,6 +141,7 @@ def test_rooms_are_modules_and_attributes():
 
 
 def test_a_type_checker_sees_the_real_types_in_a_users_script(tmp_path):
+    pytest.importorskip("mypy")
     (tmp_path / "script.py").write_text(SCRIPT)
     command = [sys.executable, "-m", "mypy", "--ignore-missing-imports", "script.py"]
     paths = {"MYPYPATH": str(ROOT.parent), "PATH": os.environ["PATH"]}

@@ -117,6 +117,7 @@ def test_a_user_may_ask_for_all_messages(level, expected, tmp_path):
 
 
 def test_commands_that_need_tensorflow_say_so(tmp_path):
+    pytest.importorskip("jax")
     command = [sys.executable, "-m", "keras_resnet", "train", "--set", "epochs=1"]
     jax = os.environ | {"KERAS_BACKEND": "jax"}
     process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=jax)
