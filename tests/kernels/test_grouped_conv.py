@@ -122,6 +122,7 @@ def test_what_is_traced_for_another_device_has_that_ones_kernels(gpu, monkeypatc
         assert convolutions(layer, (2, 8, 8, 64)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("device", "convolutions"), [({}, 2), ({"device": "gpu"}, 1)], ids=["any", "gpu"])
 def test_an_export_has_the_kernels_of_the_device_that_it_is_for(gpu, tmp_path, device, convolutions):
     model = resnet(RESNEXT, input_shape=(32, 32, 3), classes=2)

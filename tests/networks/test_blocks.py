@@ -32,6 +32,7 @@ from keras_resnet.networks.config import plan
 from keras_resnet.networks.fractalnet import DrawColumns, Join
 
 COMBINATIONS = list(product(ORDERS, SHORTCUTS, BRANCHES))
+OFTEN = ("none", "A", "B", "D")  # the shortcuts with which the fast tests combine bottlenecks
 RESIDUAL = [shortcut for shortcut in SHORTCUTS if shortcut != "none"]
 ROWS = {name: row for name, row in NETWORKS.items() if isinstance(row, ResNetConfig)}
 
@@ -132,7 +133,13 @@ def normalized_again(model):
     return [name for name, norm in norms.items() if all(reader.name in norms for reader in readers(norm))]
 
 
-@pytest.mark.parametrize(("order", "shortcut", "branch"), COMBINATIONS)
+@pytest.mark.parametrize(
+    ("order", "shortcut", "branch"),
+    [
+        pytest.param(*row, marks=[pytest.mark.slow] * (row[2] == "bottleneck" and row[1] not in OFTEN))
+        for row in COMBINATIONS
+    ],
+)
 def test_every_kernel_and_gamma_of_every_combination_learns(order, shortcut, branch, float64):
     stages = ((8,), (16,))  # a block whose shortcut is the identity, and one that changes the shape
     config = tiny(stages=stages, order=order, shortcut=shortcut, branch=branch, inner=1 / 2, gate_bias=0.0)
