@@ -16,11 +16,13 @@ pytestmark = pytest.mark.slow
 def test_the_deepest_networks_train_and_load_without_this_package(name, tmp_path):
     keras.utils.set_random_seed(0)
     model = build(name, classifier_activation=None)
-    for layer in walk(model):
-        if isinstance(layer, layers.BatchNormalization):
-            layer.momentum = 0.0  # one batch is then enough for statistics that keep the logits finite
+    norms = [layer for layer in walk(model) if isinstance(layer, layers.BatchNormalization)]
     images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("float32")
+    for norm in norms:
+        norm.momentum = 0.0  # the statistics are then those of one batch
     model(images, training=True)
+    for norm in norms:  # differences by rounding shrink from norm to norm, where 1,200 plain layers made them overflow
+        norm.moving_variance.assign(2 * norm.moving_variance)
     expected = np.asarray(model(images))
     assert np.all(np.isfinite(expected))
 
