@@ -32,7 +32,6 @@ def test_weights_load():
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_a_killed_run_ends_as_it_would_have_ended(tmp_path):
     shutil.copytree(THEN / "runs", tmp_path / "runs")
     run = Run.read(tmp_path / "runs" / "resnet20-digits")
@@ -51,7 +50,6 @@ def test_an_export_serves():
     np.testing.assert_allclose(probabilities, model.predict(card.preprocessing(pixels.astype("float32"))), atol=1e-4)
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:currentThread:DeprecationWarning")  # keras-tuner 1.4.8
 @pytest.mark.filterwarnings("ignore:getName:DeprecationWarning")
