@@ -9,10 +9,13 @@ from helpers.plain_keras import outputs_of_files
 from keras_resnet import build, portable
 from keras_resnet.graph.tracing import walk
 
-pytestmark = pytest.mark.slow
+NETWORKS = [  # nested and flat
+    *[pytest.param(name, marks=pytest.mark.slow) for name in ("resnet1202", "resnet1001")],
+    *[pytest.param(name, marks=pytest.mark.exhaustive) for name in ("plain1202", "resnet1001v2")],
+]
 
 
-@pytest.mark.parametrize("name", ["resnet1202", "plain1202", "resnet1001", "resnet1001v2"])
+@pytest.mark.parametrize("name", NETWORKS)
 def test_the_deepest_networks_train_and_load_without_this_package(name, tmp_path):
     keras.utils.set_random_seed(0)
     model = build(name, classifier_activation=None)
