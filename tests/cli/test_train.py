@@ -61,7 +61,6 @@ def card(run):
     return json.loads((run / "card.json").read_text())
 
 
-@pytest.mark.xdist_group("trained")
 class TestTheCommandTrain:
     def test_reaches_98_percent_on_held_out_digits(self, card):
         assert card["metrics"]["accuracy"] >= 0.98
@@ -196,7 +195,6 @@ class TestTheCommandLine:
         assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.xdist_group("trained")
 class TestTheRunFolder:
     def test_says_what_was_asked_for(self, run):
         assert Run.read(run) == Run(network="resnet20", data="digits")

@@ -173,6 +173,7 @@ def test_a_resnext_is_made_of_it_and_summaries_name_its_layers():
 
 
 def test_a_resnext_learns_in_fit():
+    keras.utils.set_random_seed(0)
     model, x, y = resnet(RESNEXT, classes=2), images(32, 32, 32, 3), np.arange(32) % 2
     x[y == 1] += 1
     model.compile(keras.optimizers.SGD(0.05), "sparse_categorical_crossentropy")

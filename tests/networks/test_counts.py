@@ -26,8 +26,8 @@ def blocks(row):
 
 
 def of_network(name, *values):
-    """A parameter whose tests share a process, in which the network is counted once; slow where it is deep."""
-    marks = [pytest.mark.xdist_group(name), *[pytest.mark.slow] * (blocks(NETWORKS[name]) > 60)]
+    """A parameter of the tests; slow where the network is deep."""
+    marks = [pytest.mark.slow] * (blocks(NETWORKS[name]) > 60)
     return pytest.param(name, *values, marks=marks, id="-".join(map(str, (name, *values))))
 
 

@@ -21,7 +21,6 @@ from keras_resnet.serving.formats import FORMATS, Format
 from keras_resnet.serving.job import in_float32
 
 pytestmark = [
-    pytest.mark.xdist_group("serving"),
     pytest.mark.filterwarnings(
         "ignore:In the future `np.object`:FutureWarning",  # Keras 3.15 patches tf2onnx for NumPy 2
         "ignore:.*tf.lite.Interpreter is deprecated",

@@ -9,8 +9,6 @@ import pytest
 from helpers.interrupted import killed, run
 from helpers.trained import log
 
-pytestmark = pytest.mark.xdist_group("resume")
-
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):

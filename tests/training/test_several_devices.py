@@ -14,8 +14,6 @@ import keras
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.xdist_group("distribute")
-
 WORKER = Path(__file__).with_name("distributed_worker.py")
 SAME = 1e-10  # in float64, where it comes to 5e-14; in float32 momentum and ReLUs magnify rounding to several percent
 SHORT = [[16], [32]]
