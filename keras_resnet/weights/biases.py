@@ -1,4 +1,4 @@
-"""Where a source's convolutions have biases and ours have none: what the norms behind them must take over."""
+"""Moves biases of a source's convolutions that ours do not have into the norms behind them."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -118,7 +118,7 @@ def read_caffemodel(path: Path) -> PretrainedWeights:
 
 @contextmanager
 def refused(path: Path) -> Iterator[None]:
-    """What makes a file unreadable becomes an ArgumentError."""
+    """Turns what makes a file unreadable into an ArgumentError."""
     try:
         yield
     except (UnreadableError, OSError) as reason:
@@ -131,7 +131,7 @@ def require(holds: object, reason: str) -> None:
 
 
 def parsed(path: Path) -> Sequence[Any]:
-    """The messages of its layers; Caffe, too, passes over one generation where a file has both."""
+    """The messages of its layers. If a file has both generations, one is ignored, as in Caffe."""
     from google.protobuf.message import DecodeError
 
     try:
@@ -200,7 +200,7 @@ def array(blob: Any, label: str) -> np.ndarray:
 
 
 def shape_of(blob: Any) -> tuple[int, ...]:
-    """Where a blob has both, Caffe reads the older description."""
+    """If a blob has both descriptions, Caffe reads the older one."""
     if any(map(blob.HasField, LEGACY_SHAPE)):
         return tuple(getattr(blob, side) for side in LEGACY_SHAPE)
     return tuple(blob.shape.dim)
@@ -282,7 +282,7 @@ def vector(layer: Layer, weight: np.ndarray, size: int) -> np.ndarray:
 
 
 def batch_norm(layer: Layer) -> Norm:
-    """Its weights are sums, and what to divide them by."""
+    """The norm of a BatchNorm, whose weights are sums and their divisor."""
     counts = [weight.size for weight in layer.weights]
     require(len(counts) == 3 and counts[2] == 1, f"{layer.label}: blobs of {counts} values")
     mean, variance = (divided(vector(layer, sums, counts[0]), layer.weights[2].item()) for sums in layer.weights[:2])
@@ -291,12 +291,12 @@ def batch_norm(layer: Layer) -> Norm:
 
 @np.errstate(all="ignore")
 def divided(sums: np.ndarray, factor: float) -> np.ndarray:
-    """Caffe's statistics are 0 before the first batch."""
+    """Divides the sums; Caffe's statistics are 0 before the first batch."""
     return sums / factor if factor else np.zeros_like(sums)
 
 
 def epsilon(message: Any) -> float:
-    """The number that was meant, such as 1e-5, not its float32."""
+    """The decimal number that was meant, such as 1e-5, and not its float32."""
     default = messages()["BatchNormParameter"]()  # the older generation has no parameters of norms
     return float(str(np.float32(getattr(message, "batch_norm_param", default).eps)))
 

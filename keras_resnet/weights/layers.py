@@ -1,4 +1,4 @@
-"""Layers of any source in the same terms: convolutions, dense layers and norms."""
+"""Convolutions, dense layers and norms of any source in the same terms."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Affine:
 
     @property
     def whole(self) -> bool:
-        """Its parts agree in size."""
+        """Raises an error unless the parts agree in size."""
         return self.bias is None or self.bias.shape == self.kernel.shape[-1:]
 
 
@@ -40,13 +40,13 @@ class Norm:
 
     @property
     def whole(self) -> bool:
-        """Its parts agree in size."""
+        """Raises an error unless the parts agree in size."""
         return all(part.shape == (self.gamma.size,) for part in (self.gamma, self.beta, self.mean, self.variance))
 
 
 @dataclass(frozen=True)
 class Other:
-    """What no network of ours has, such as a group norm."""
+    """A layer that none of our networks has, such as a group norm."""
 
     shapes: Mapping[str, tuple[int, ...]]
 

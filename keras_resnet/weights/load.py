@@ -1,4 +1,4 @@
-"""A pretrained into a model, exactly, or not at all: which layer is which, and the conversions between them."""
+"""Loads pretrained weights into a model, exactly or not at all: pairs the layers and converts their arrays."""
 
 import re
 import warnings
@@ -29,7 +29,7 @@ SHOWN = 5  # names in an error
 
 @dataclass(frozen=True)
 class Target:
-    """A layer of ours, and what it wants."""
+    """A layer of the model, and the weights that it needs."""
 
     layer: layers.Layer
     kind: type
@@ -37,7 +37,7 @@ class Target:
 
 
 def targets(model: keras.Model) -> dict[str, Target]:
-    """By name, all layers of ours that have weights."""
+    """The model's layers that have weights, by name."""
     by_name: dict[str, Target] = {}
     for layer in walk(model):
         kind = next((kind for of, kind in KINDS.items() if isinstance(layer, of)), Other)
@@ -50,11 +50,11 @@ def targets(model: keras.Model) -> dict[str, Target]:
 
 
 def load_weights(model: keras.Model, source: Any, *, channel_order: str | None = None) -> keras.Model:
-    """Loads other projects' weights, or ours, into a model, which then computes what the source's network computes.
+    """Loads other projects' weights, or ours, into a model. It then computes what the source's network computes.
 
-    Layers go by the source's names; where these follow no known scheme, by the order and the shapes of the
-    convolutions, dense layers and norms, and a warning says so. Nothing is loaded unless everything fits. See
-    `keras_resnet.build` for what `weights=` does besides: another number of classes or channels, the row's fields.
+    Layers are matched by the source's names. If these follow no known scheme, layers are matched by the order and the
+    shapes of the convolutions, dense layers and norms, and a warning says so. Nothing is loaded unless everything fits.
+    `weights=` of `keras_resnet.build` does more: it changes the number of classes or channels, and the row's fields.
 
     Args:
         model: A network of this package, also a loaded one. Changed in place, with its card.
@@ -62,16 +62,17 @@ def load_weights(model: keras.Model, source: Any, *, channel_order: str | None =
             (ResNet-20's, trained by this project and in the package), "hf://owner/repo" on the Hugging Face hub, a
             Keras model, or the path of a file: torch's `.pth`, `.pt`, `.th`, `.tar` or `.bin`, `.safetensors`,
             `.caffemodel`, `.weights.h5`, `.keras`.
-        channel_order: "BGR" where the source's network reads blue, green, red: its first kernel is turned, ours reads
-            RGB. By default what the source's project does: Caffe's and keras.applications' ResNets read BGR.
+        channel_order: "BGR" if the source's network reads blue, green, red: the channels of its first kernel are then
+            reversed, because our networks read RGB. By default the order of the source's project: Caffe's and
+            keras.applications' ResNets read BGR.
 
     Returns:
         The model.
 
     Raises:
-        ValueError: Where the source cannot be read, tensors are missing, left over or of another shape, or the weights
-            imply another network, such as a stride in the 3x3 instead of the 1x1. The model is then as it was.
-        ConnectionError: Where keras.applications' weights cannot be downloaded.
+        ValueError: If the source cannot be read, tensors are missing, left over or of another shape, or the weights
+            imply another network, such as a stride in the 3x3 instead of the 1x1. The model is then unchanged.
+        ConnectionError: If keras.applications' weights cannot be downloaded.
 
     >>> import keras_resnet
     >>> model = keras_resnet.ResNet20()
@@ -98,9 +99,9 @@ def load(
     adapt: bool = False,
     channel_order: str | None = None,
 ) -> None:
-    """Everything that can fail comes before the first assignment.
+    """Assigns the weights once everything that can fail is done.
 
-    Without `head` ours stays as it is; `adapt` lets the first convolution have another number of channels.
+    Without `head` the model keeps its classifier. `adapt` allows the first convolution another number of channels.
     """
     wanted = {name: target for name, target in targets(model).items() if head or name != HEAD}
     names = paired(wanted, pretrained)
@@ -121,7 +122,7 @@ def load(
 
 
 def paired(wanted: Mapping[str, Target], pretrained: PretrainedWeights) -> dict[str, str]:
-    """Our name -> the source's."""
+    """Our layer names -> the source's."""
     if pretrained.scheme is not UNNAMED:
         return {name: pretrained.scheme.of(name, pretrained.layers) for name in wanted}
     channels = next((layer.shape[2] for layer in pretrained.layers.values() if isinstance(layer, Affine)), 0)
@@ -144,7 +145,7 @@ def warn_of_structure(origin: str) -> None:
 
 
 def compare(wanted: Mapping[str, Target], names: Mapping[str, str], pretrained: PretrainedWeights, adapt: bool) -> None:
-    """Raises an error with all that is missing, left over, or of another kind or shape, by both names."""
+    """Raises an error that lists all layers that are missing, left over, or of another kind or shape, by both names."""
     scheme, there = pretrained.scheme, pretrained.layers
     both = {name: (wanted[name], there[theirs]) for name, theirs in names.items() if theirs in there}
     taken = {*names.values(), *(() if HEAD in wanted else (scheme.of(HEAD, there),))}
@@ -168,7 +169,7 @@ def compare(wanted: Mapping[str, Target], names: Mapping[str, str], pretrained: 
 
 
 def refuse_other_strides(wanted: Mapping[str, Target], names: Mapping[str, str], pretrained: PretrainedWeights) -> None:
-    """Where the source tells them; not of the stages in which ours may trade them for dilation."""
+    """Compares the strides that the source tells, but for stages in which the model may trade them for dilation."""
     dilated = any(getattr(target.layer, "dilation_rate", (1, 1)) != (1, 1) for target in wanted.values())
     compared = [name for name in names if not (dilated and re.match(r"stage([3-9]|\d\d)", name))]
     theirs = {name: getattr(pretrained.layers[names[name]], "stride", None) for name in compared}
@@ -178,7 +179,7 @@ def refuse_other_strides(wanted: Mapping[str, Target], names: Mapping[str, str],
 
 
 def fits(target: Target, layer: Layer, stem: bool) -> bool:
-    """A stem may have another number of channels."""
+    """Whether kind and shape agree; a stem may have another number of channels."""
     if type(layer) is not target.kind or 0 in layer.shape:
         return False
     return target.shape == (with_channels(layer.shape, target.shape[2]) if stem else tuple(layer.shape))
@@ -194,7 +195,7 @@ def shortened(names: list[str]) -> str:
 
 
 def refuse_contradictions(model: keras.Model, pretrained: PretrainedWeights) -> None:
-    """Other projects' names do not show all that their weights imply; of ours, the wiring is compared."""
+    """Raises an error if the weights imply another network than the model, as far as the source's names show it."""
     names, scheme = {layer.name for layer in walk(model)}, pretrained.scheme
     for name, instead in scheme.instead.items():
         expect(name not in names, "weights", instead, pretrained.origin)
@@ -203,7 +204,7 @@ def refuse_contradictions(model: keras.Model, pretrained: PretrainedWeights) -> 
 
 
 def expect_agreement(implied_fields: Fields, given: Mapping[str, Any], origin: str) -> None:
-    """Whatever is given is as the weights imply."""
+    """Raises an error unless the given fields are those that the weights imply."""
     for field, value in implied_fields.items():
         here = given.get(field, value)
         expect(here == value, field, f"{value!r}, which the weights of {origin} imply", here)
@@ -219,7 +220,7 @@ def converted(
     pretrained: PretrainedWeights,
     channel_order: str | None,
 ) -> dict[str, list[np.ndarray]]:
-    """Our layer -> its arrays."""
+    """Our layer names -> the arrays to assign."""
     theirs = {name: pretrained.layers[names[name]] for name in names}
     affine = {name: layer for name, layer in theirs.items() if isinstance(layer, Affine)}
     norms = {name: layer for name, layer in theirs.items() if isinstance(layer, Norm)}
@@ -235,7 +236,7 @@ def converted(
 
 
 def biases_before_norms(wanted: Mapping[str, Target], affine: Mapping[str, Affine]) -> dict[str, np.ndarray]:
-    """Those of the source's convolutions whose counterparts here have none."""
+    """The biases of the source's convolutions whose counterparts in the model have none."""
     biases = {name: layer.bias for name, layer in affine.items() if not wanted[name].layer.use_bias}
     return {name: bias for name, bias in biases.items() if bias is not None}
 
@@ -247,7 +248,7 @@ def affine_arrays(target: Target, source: Affine, reversed_channels: bool) -> li
 
 
 def to_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
-    """As timm: one channel takes the sum of all, more take them in turn, scaled to the same response."""
+    """As timm does: one channel takes the sum of all, more take them in turn, scaled to the same response."""
     there = kernel.shape[2]
     if channels == there:
         return kernel
@@ -257,7 +258,7 @@ def to_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
 
 
 def norm_arrays(layer: Any, source: Norm, offset: Any, scheme_epsilon: float | None) -> list[np.ndarray]:
-    """Another epsilon goes into gamma, exactly: gamma sqrt((variance + ours) / (variance + theirs))."""
+    """Moves a different epsilon into gamma, exactly: gamma sqrt((variance + ours) / (variance + theirs))."""
     gamma, epsilon = source.gamma, source.epsilon or scheme_epsilon or layer.epsilon
     if epsilon != layer.epsilon:
         variance = source.variance.astype("float64")
@@ -269,9 +270,9 @@ def norm_arrays(layer: Any, source: Norm, offset: Any, scheme_epsilon: float | N
 
 
 def implied(pretrained: PretrainedWeights, config: Any, given: Mapping[str, Any]) -> Fields:
-    """The fields that a residual network's row must have for these weights; those `given` must agree.
+    """The fields that a residual network's row must have for these weights; the `given` ones must agree with them.
 
-    A plain network stays plain: no weights imply shortcuts.
+    A plain network stays plain, because no weights imply shortcuts.
     """
     if not hasattr(config, "stride_in"):
         return {}
@@ -282,7 +283,7 @@ def implied(pretrained: PretrainedWeights, config: Any, given: Mapping[str, Any]
 
 
 def described(model: keras.Model, pretrained: PretrainedWeights, head: bool) -> Card:
-    """The model's card says where the weights are from, how they read images, and what their classes are."""
+    """The model's card with the origin of the weights, their preprocessing and their class names."""
     known = card(model) or Card(network=model.name, config={}, input_shape=model.input_shape[1:])
     source = pretrained.card if pretrained.card and head else Card(network="", config={}, input_shape=())
     known = replace(
@@ -299,7 +300,7 @@ def described(model: keras.Model, pretrained: PretrainedWeights, head: bool) -> 
 
 
 def what_is_usual(pretrained: PretrainedWeights) -> tuple[tuple[Preprocessing | None, float], Any]:
-    """Preprocessing and class names of a scheme's weights for ImageNet, or for its only data."""
+    """Preprocessing and class names that weights of this scheme have for ImageNet, or for the scheme's only data."""
     scheme = pretrained.scheme
     names = {1000: IMAGENET, len(scheme.only_data): scheme.only_data}.get(pretrained.classes or -1)
     if scheme.preprocessing is None or names is None:

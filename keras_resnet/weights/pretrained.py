@@ -1,4 +1,4 @@
-"""What a source of weights holds, in the same terms whatever its format."""
+"""The weights of a source, in the same terms for every format."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from keras_resnet.weights.schemes import HEAD, UNNAMED, Scheme, recognized
 
 @dataclass(frozen=True, eq=False)
 class PretrainedWeights:
-    """Layers, and what the source tells of the network that they are from."""
+    """The layers of a source, and what it tells about their network."""
 
     origin: str  # the path or address, for errors and cards
     layers: Layers
@@ -27,12 +27,12 @@ class PretrainedWeights:
 
     @cached_property
     def scheme(self) -> Scheme:
-        """Whose names the layers have."""
+        """The project whose names the layers have."""
         return recognized(self.layers)
 
     @property
     def classes(self) -> int | None:
-        """Outputs of the classifier, where there is one."""
+        """The number of the classifier's outputs; None without a classifier."""
         head = self.last_affine if self.scheme is UNNAMED else self.layers.get(self.scheme.of(HEAD, self.layers))
         return head.shape[-1] if isinstance(head, Affine) and head.shape[:2] == (1, 1) else None
 

@@ -1,4 +1,4 @@
-"""From a path, an address or a model to a pretrained: a reader for every format."""
+"""Reads pretrained weights from a path, an address or a model: a reader for every format."""
 
 import json
 import re
@@ -38,7 +38,7 @@ from keras_resnet.weights.sources import (
 
 
 def read(source: Any, stages: Sequence[Any]) -> PretrainedWeights:
-    """The pretrained of a file, an address or a Keras model; a row's stages choose among keras.applications'."""
+    """Reads the weights of a file, an address or a Keras model; the row's stages choose among keras.applications'."""
     if isinstance(source, PretrainedWeights):
         return source
     if isinstance(source, keras.Model):
@@ -56,7 +56,7 @@ def read(source: Any, stages: Sequence[Any]) -> PretrainedWeights:
 
 
 def read_torch(path: Path) -> PretrainedWeights:
-    """torch: a state dict, bare or under `state_dict`, `model` or `net`. A file that would run code is refused."""
+    """Reads torch's state dict, bare or under `state_dict`, `model` or `net`. A file that would run code is refused."""
     import torch
 
     try:
@@ -86,7 +86,7 @@ def state_dict(loaded: Any) -> Mapping[str, Any]:
 
 
 def read_safetensors(path: Path) -> PretrainedWeights:
-    """safetensors: a state dict, without torch."""
+    """Reads a state dict in safetensors, without torch."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -132,7 +132,7 @@ def whole_or_other(layer: Affine | Norm, shapes: Mapping[str, tuple[int, ...]]) 
 
 
 def read_keras(path: Path) -> PretrainedWeights:
-    """Keras: what `save_weights` and `save` write, of our networks and of keras.applications'."""
+    """Reads what Keras' `save_weights` and `save` write, of our networks and of keras.applications'."""
     if path.suffix != ".keras":
         layers, names = keras_layers(path, {})
         return PretrainedWeights(str(path), layers, {name: {} for name in names}, ordered=False)
@@ -160,7 +160,7 @@ def layer_settings(config: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def told_strides(settings: dict[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """A network that trades strides for dilation does not tell those of its weights."""
+    """The settings, without strides if the network trades them for dilation: its weights then do not tell them."""
     if all(set(layer.get("dilation_rate", [1])) == {1} for layer in settings.values()):
         return settings
     return {name: {**layer, "strides": None} for name, layer in settings.items()}
@@ -169,7 +169,7 @@ def told_strides(settings: dict[str, Mapping[str, Any]]) -> dict[str, Mapping[st
 def keras_layers(
     file: Any, settings: Mapping[str, Mapping[str, Any]], path: Any = None
 ) -> tuple[dict[str, Layer], set[str]]:
-    """Those with weights, in the order of the settings, and the names of all."""
+    """The layers with weights, in the order of the settings, and the names of all layers."""
     layers: dict[str, Layer] = {}
     names: set[str] = set()
 
@@ -192,7 +192,7 @@ def keras_layers(
 
 
 def array(dataset: h5py.Dataset) -> np.ndarray:
-    """Keras marks its bfloat16, which h5py has not."""
+    """Reads an array; Keras marks bfloat16, which h5py does not know."""
     if dataset.attrs.get("dtype") == "bfloat16":
         return (dataset[()].view("uint16").astype("uint32") << 16).view("float32")
     return np.array(dataset, "float32")
@@ -210,7 +210,7 @@ def read_keras_model(model: keras.Model) -> PretrainedWeights:
 
 
 def with_card(pretrained: PretrainedWeights, its_card: Card | None) -> PretrainedWeights:
-    """With what the card of a network of ours tells."""
+    """Adds what the card of one of our networks tells."""
     if its_card is None:
         return pretrained
     its = its_card.preprocessing
@@ -236,7 +236,7 @@ def keras_layer(arrays: list[np.ndarray], settings: Mapping[str, Any]) -> Layer:
 
 
 def read_hub(address: str) -> PretrainedWeights:
-    """timm's repositories: safetensors first, and what config.json says of preprocessing and classes."""
+    """Reads a repository on the hub: safetensors first; preprocessing and classes from timm's config.json."""
     repository, _, revision = address.removeprefix(HUB).partition("@")
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
@@ -261,7 +261,7 @@ def read_hub(address: str) -> PretrainedWeights:
 
 
 def config_tells(config: Any, address: str) -> dict[str, Any]:
-    """Preprocessing and class names in a config.json of timm's; what makes no sense there is passed over, and said."""
+    """Preprocessing and class names in timm's config.json. Invalid entries are ignored with a warning."""
     config = config if isinstance(config, dict) else {}
     architecture = str(config.get("architecture", ""))
     filters = f"the anti-aliasing filters of {architecture}, which are not in its weights"
@@ -287,7 +287,7 @@ def config_tells(config: Any, address: str) -> dict[str, Any]:
 
 
 def read_applications(blocks: Blocks) -> PretrainedWeights:
-    """Names and shapes; Keras downloads the weights, or finds them in its cache, once these have been found to fit."""
+    """Names and shapes of keras.applications' weights. Keras downloads the weights once these are known to fit."""
     builder = getattr(keras.applications, APPLICATIONS[blocks])
 
     def download() -> PretrainedWeights:
@@ -304,7 +304,7 @@ def read_applications(blocks: Blocks) -> PretrainedWeights:
 
 
 def read_trained(blocks: Blocks) -> PretrainedWeights:
-    """Of a network that this project trained on CIFAR-10, in the package."""
+    """Reads the package's weights of a network that this project trained on CIFAR-10."""
     origin = f"{TRAINED[blocks]}-{CIFAR10}.keras"
     with as_file(files("keras_resnet") / "weights" / "trained" / origin) as path:
         return replace(read_keras(path), origin=f"keras_resnet's {origin}")

@@ -41,7 +41,7 @@ class Scheme:
     only_data: tuple[str, ...] = ()  # the class names of its only data set, trained with that preprocessing too
 
     def candidates(self, name: str) -> list[str]:
-        """The source's possible names of a layer of ours."""
+        """The names that the source may have for one of our layers."""
         if not self.names:
             return [name]
         for ours, theirs in self.names.items():
@@ -51,7 +51,7 @@ class Scheme:
         return []
 
     def of(self, name: str, layers: Layers) -> str:
-        """The source's name of a layer of ours: the first candidate that is there with its kind, or else the first."""
+        """The source's name for one of our layers: the first candidate that exists with its kind, or else the first."""
         candidates = self.candidates(name)
         there = [candidate for candidate in candidates if candidate in layers]
         of_kind = [candidate for candidate in there if isinstance(layers[candidate], Norm) == name.endswith("_norm")]
@@ -68,7 +68,7 @@ def kernel_size(layers: Layers, name: str) -> int | None:
 
 
 def implied_by_ours(pretrained: "PretrainedWeights") -> Fields:
-    """What the row in a card says, which a file of weights alone has not."""
+    """The fields of the row in the card. A file of weights alone has no card."""
     row = pretrained.card.config if pretrained.card else {}
     return {field: row[field] for field in ("stem", "shortcut", "stride_in") if field in row}
 
@@ -77,7 +77,7 @@ def implied_by_ours(pretrained: "PretrainedWeights") -> Fields:
 
 
 def projections(layers: Layers, changed: str, unchanged: str, pooled: str = "-") -> Fields:
-    """The shortcut that a source's names show: none of it where only options without parameters are."""
+    """The shortcut that a source's names show; options without parameters do not show."""
     if named(layers, pooled):
         return {"shortcut": "D"}
     if named(layers, unchanged):
@@ -362,5 +362,5 @@ UNNAMED = Scheme(
 
 
 def recognized(layers: Layers) -> Scheme:
-    """The first scheme that fits the names, or else UNNAMED."""
+    """The first scheme whose names fit, or else UNNAMED."""
     return next((scheme for scheme in SCHEMES if scheme.fits(layers)), UNNAMED)

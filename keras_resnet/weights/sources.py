@@ -35,12 +35,12 @@ EXPECTED = f"None, '{IMAGENET}', '{CIFAR10}', hf://owner/repo, a Keras model, or
 
 
 def blocks_of(stages: Sequence[int | Sequence[int]]) -> Blocks:
-    """Of a row's stages, which are lists of blocks, or how many."""
+    """The number of blocks in every stage of a row."""
     return tuple(stage if isinstance(stage, int) else len(stage) for stage in stages)
 
 
 def expect_source(source: str | Path, blocks: Blocks) -> None:
-    """Raises an error where there can be no weights of that name, at that address or in that file."""
+    """Raises an error if no weights can have that name, address or path."""
     if source in NAMED:
         expect_network(str(source), blocks)
     elif str(source).startswith(HUB):

@@ -1,4 +1,4 @@
-"""Layers matched by their order and shapes, where a source's names follow no known scheme."""
+"""Matches layers by their order and shapes if a source's names follow no known scheme."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ HEADS = ("head_norm", "predictions")
 
 
 def order(name: str, skip_first: bool) -> tuple:
-    """Where a file has a layer of ours: stem, blocks, head; a block's shortcut before or behind its branch."""
+    """The place of one of our layers in a file: stem, blocks, head; a shortcut before or behind its branch."""
     if name in HEADS:
         return (2, HEADS.index(name))
     if not (match := PART.fullmatch(name)):

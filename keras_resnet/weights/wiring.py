@@ -1,4 +1,4 @@
-"""What a network computes beside its weights, as far as its layers show it."""
+"""What a network computes apart from its weights, as far as its layers show it."""
 
 import json
 import re
@@ -19,7 +19,7 @@ SETTINGS = ("padding", "pool_size", "scale", "offset")
 
 
 def refuse_other_wiring(model: keras.Model, pretrained: PretrainedWeights) -> None:
-    """Of our own sources: Keras' formats keep the names of layers without weights, and most keep their settings."""
+    """Refuses weights of ours whose network is wired differently: Keras' files keep the names of all layers."""
     if not pretrained.settings:
         return
     theirs, ours = wiring(pretrained.settings), wiring({layer.name: layer.get_config() for layer in walk(model)})
@@ -34,7 +34,7 @@ def wiring(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any
 
 
 def differ(theirs: dict[str, Any], ours: dict[str, Any]) -> bool:
-    """Where the format tells."""
+    """Whether the settings differ; without settings in the file they count as equal."""
     return bool(theirs) and theirs != json.loads(json.dumps(ours))
 
 
@@ -72,7 +72,7 @@ def order_of(layers: Mapping[str, Any]) -> str:
 
 
 def shortcut_of(layers: Mapping[str, Any]) -> str | None:
-    """None where a network has no block that changes its shape."""
+    """None if no block changes its shape."""
     skips = {name: layers[name] for name in layers if re.match(r"stage\d+_block\d+_skip_", name)}
     for end, shortcut in {"_scale": "constant_scaling", "_gated": "exclusive_gating", "_dropout": "dropout"}.items():
         if any(name.endswith(end) for name in skips):
@@ -88,7 +88,7 @@ def shortcut_of(layers: Mapping[str, Any]) -> str | None:
 
 
 def stride_of(layers: Mapping[str, Any]) -> str | None:
-    """None where blocks are basic."""
+    """None if the blocks are basic."""
     first = layers.get("stage2_block1_a1_conv")
     if first is None or first.kernel_size != (1, 1):
         return None
