@@ -8,7 +8,6 @@ import inspect
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -101,14 +100,15 @@ def results() -> Iterator[str]:
 def result(folder: Path) -> str:
     card = Card.from_json((folder / "card.json").read_text())
     command = json.loads((folder / "run.json").read_text())["command"]
-    as_published = card.config == json.loads(json.dumps(asdict(NETWORKS[card.network])))
+    published = NETWORKS[card.network]
+    as_published = type(published)(**card.config) == published
     error, where = (
         PUBLISHED_ERRORS.get((card.network, card.data["name"]), (None, None)) if as_published else (None, None)
     )
-    published = f"{error:.2f} % ({where})" if error else "not printed"
+    printed = f"{error:.2f} % ({where})" if error else "not printed"
     reached, hours = 100 * (1 - card.metrics["accuracy"]), card.metrics["training_seconds"] / 3600
     return (
-        f"| {card.network} | {card.data['name']} | {reached:.2f} % | {published} | {card.recipe['epochs']} "
+        f"| {card.network} | {card.data['name']} | {reached:.2f} % | {printed} | {card.recipe['epochs']} "
         f"| {card.seed} | {hours:.2f} | {card.hardware} | `{command}` |"
     )
 

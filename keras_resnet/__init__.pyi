@@ -89,6 +89,7 @@ from .applications import SEResNet110 as SEResNet110
 from .applications import SEResNet152 as SEResNet152
 from .applications import SEResNeXt50_32x4d as SEResNeXt50_32x4d
 from .applications import SEResNeXt101_32x4d as SEResNeXt101_32x4d
+from .applications import WideResNet16_2 as WideResNet16_2
 from .applications import WideResNet16_4 as WideResNet16_4
 from .applications import WideResNet16_8 as WideResNet16_8
 from .applications import WideResNet16_10 as WideResNet16_10

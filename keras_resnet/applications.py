@@ -122,6 +122,7 @@ ResNet164V2 = _application("ResNet164V2")
 ResNet1001V2 = _application("ResNet1001V2")
 
 # Zagoruyko and Komodakis 2016
+WideResNet16_2 = _application("WideResNet16_2")
 WideResNet16_4 = _application("WideResNet16_4")
 WideResNet16_8 = _application("WideResNet16_8")
 WideResNet16_10 = _application("WideResNet16_10")

@@ -1,6 +1,6 @@
 """What a recipe may name of the data's: views, and augmentations with their parameters. It needs no TensorFlow."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_resnet.checks import (
@@ -31,12 +31,17 @@ PARAMETERS = {  # of the functions in AUGMENTATIONS
     "rand_augment": ("magnitude", "num_ops", "interpolation", "fill"),
 }
 
+MEAN = "mean"  # the `fill` that normalization makes zero
+
 SHARE = Rule(lambda value: is_number(value) and 0 <= value <= 1, "a number in [0, 1]")
 
 RULES: dict[str, Rule] = {  # of the augmentations' parameters, the same for all
     "alpha": POSITIVE,
     "degrees": Rule(lambda value: is_number(value) and 0 <= value <= 180, "a number in [0, 180]"),
-    "fill": Rule(lambda value: is_number(value) or is_list_of(is_number)(value), "a number, or one for every channel"),
+    "fill": Rule(
+        lambda value: is_number(value) or value == MEAN or is_list_of(is_number)(value),
+        f"a number, or one for every channel, or {MEAN!r}",
+    ),
     "interpolation": one_of("nearest", "bilinear"),
     "mode": one_of("constant", "reflect"),
     "magnitude": Rule(lambda value: is_number(value) and 0 <= value <= 30, "a number in [0, 30]"),
@@ -68,3 +73,9 @@ def expect_augmentations(argument: str, steps: Any) -> None:
         for parameter, received in by_name(name, value).items():
             expect_known(f"{argument}.{name}", PARAMETERS[name], parameter)
             expect_rule(RULES[parameter], f"{argument}.{name}.{parameter}", received)
+
+
+def filled(steps: Mapping[str, Any], mean: Sequence[float]) -> dict[str, dict[str, Any]]:
+    """The augmentations with these numbers, one for every channel, where they fill with the mean."""
+    known = {name: by_name(name, value) for name, value in steps.items()}
+    return {name: values | {"fill": mean} if values.get("fill") == MEAN else values for name, values in known.items()}

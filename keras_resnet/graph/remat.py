@@ -1,14 +1,14 @@
 """Training in less memory: what is inside a block is computed again where its gradient is taken."""
 
 import re
-from collections.abc import Callable
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 
 from keras_resnet.checks import expect
-from keras_resnet.graph.tracing import functional_form, graphs_of, nodes_of, one_or_all
+from keras_resnet.graph.pieces import Piece, called_in_pieces, made_by
+from keras_resnet.graph.tracing import graphs_of, nodes_of
 
 
 def rematerialize(model: keras.Model) -> keras.Model:
@@ -42,7 +42,8 @@ def rematerialize(model: keras.Model) -> keras.Model:
     graphs = [graph for graph in graphs_of(model) if any(name for name, _ in runs_of(graph))]
     expect(graphs, "model", "a network with blocks", model.name)
     for graph in graphs:
-        graph.call, graph.rematerialized = called_in_pieces(graph), True
+        runs = [(nodes, made_again_later if name else made_by) for name, nodes in runs_of(graph)]
+        graph.call, graph.rematerialized = called_in_pieces(graph, runs), True
     model.rematerialized = True
     return model
 
@@ -55,49 +56,6 @@ def runs_of(graph: Any) -> list[tuple[str | None, list[Any]]]:
         return named[1] if named and not isinstance(node.operation, keras.Model) else None
 
     return [(name, list(nodes)) for name, nodes in groupby(nodes_of(graph), block)]
-
-
-class Piece(NamedTuple):
-    """Some of a graph's calls, as a model from the tensors that others make to those that others read."""
-
-    model: keras.Model
-    read: list[Any]
-    made: list[Any]
-    is_block: bool
-
-
-def called_in_pieces(graph: Any) -> Callable:
-    """The graph's `call`, which in training runs block by block."""
-    plain, form = graph.call, functional_form(graph)
-    taken = keras.Model(form.input, form.inputs)  # what the graph takes, in whatever structure, as a list
-    pieces = [piece_of(nodes, graph, name is not None) for name, nodes in runs_of(graph)]
-
-    def call(inputs: Any, training: Any = None, mask: Any = None, **others: Any) -> Any:
-        if not training:
-            return plain(inputs, training=training, mask=mask, **others)
-        tensors = dict(zip(map(id, graph.inputs), keras.tree.flatten(taken.call(inputs)), strict=True))
-        for piece in pieces:
-            values = [tensors[id(tensor)] for tensor in piece.read]
-            made = made_again_later(piece, values) if piece.is_block else made_by(piece, values)
-            tensors.update(zip(map(id, piece.made), made, strict=True))
-        outputs = keras.tree.pack_sequence_as(form.output, [tensors[id(tensor)] for tensor in graph.outputs])
-        return one_or_all(outputs) if isinstance(outputs, list | tuple) else outputs  # as Keras' own call
-
-    return call
-
-
-def piece_of(nodes: list[Any], graph: Any, is_block: bool) -> Piece:
-    made = {id(tensor): tensor for node in nodes for tensor in node.outputs}
-    read = {id(tensor): tensor for node in nodes for tensor in node.input_tensors}
-    others = [tensor for node in nodes_of(graph) if node not in nodes for tensor in node.input_tensors]
-    wanted = {id(tensor) for tensor in (*others, *graph.outputs)}
-    inputs = [tensor for key, tensor in read.items() if key not in made]
-    outputs = [tensor for key, tensor in made.items() if key in wanted]
-    return Piece(keras.Model(inputs, outputs), inputs, outputs, is_block)
-
-
-def made_by(piece: Piece, values: list[Any]) -> list[Any]:
-    return keras.tree.flatten(piece.model.call(values, training=True))
 
 
 def made_again_later(piece: Piece, values: list[Any]) -> list[Any]:

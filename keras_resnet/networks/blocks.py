@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from keras import KerasTensor, initializers, layers
+from keras import KerasTensor, layers
 
 from keras_resnet.networks.config import Block, ResNetConfig
 from keras_resnet.networks.layers import (
@@ -20,10 +20,9 @@ from keras_resnet.networks.layers import (
     relu,
     squeeze_excite,
 )
+from keras_resnet.networks.weighing import Paths, Weigh, drop_shortcut, gated, scaled, squared
 
-Paths = list[KerasTensor]
 Path = Callable[[KerasTensor, KerasTensor, Block, ResNetConfig], Paths]  # what enters a block, and what branches read
-Weigh = Callable[[KerasTensor, Paths, Block, ResNetConfig], Paths]
 
 
 class Order(NamedTuple):
@@ -71,7 +70,12 @@ def bottleneck(block: Block, config: ResNetConfig) -> list[dict[str, Any]]:
     ]
 
 
-BRANCHES = {"basic": basic, "bottleneck": bottleneck}
+def single(block: Block, config: ResNetConfig) -> list[dict[str, Any]]:
+    """One 3x3: He et al. 2015, section 3.2, which sees no advantage in it."""
+    return [dict(filters=block.filters, kernel_size=3, stride=block.stride, dilation=block.dilation)]
+
+
+BRANCHES = {"basic": basic, "bottleneck": bottleneck, "single": single}
 
 
 def branch(x: KerasTensor, block: Block, config: ResNetConfig, letter: str) -> KerasTensor:
@@ -86,7 +90,7 @@ def branch(x: KerasTensor, block: Block, config: ResNetConfig, letter: str) -> K
         if not last:
             x = dropout(norm_relu(x, f"{name}{index}"), config.dropout, f"{name}{index}")
     x = order.after(x, f"{name}{len(convolutions)}", gamma="zeros" if config.zero_init else "ones")
-    return drop_path(squeeze_excite(x, config.se_ratio, name), block.drop_path, name)
+    return drop_path(squeeze_excite(x, config.se_ratio, name), block.drop_path, name, config.drop_path_per)
 
 
 def none(x: KerasTensor, read: KerasTensor, block: Block, config: ResNetConfig) -> Paths:
@@ -129,45 +133,6 @@ def pool_project(x: KerasTensor, read: KerasTensor, block: Block, config: ResNet
     return [ORDERS[config.order].after(x, f"{block.name}_skip")]
 
 
-def drop_shortcut(read: KerasTensor, paths: Paths, block: Block, config: ResNetConfig) -> Paths:
-    """Dropout shortcut: He et al. 2016, section 3.1."""
-    return [dropout(paths[0], 0.5, f"{block.name}_skip"), *paths[1:]]
-
-
-def scaled(shortcut_factor: float, branch_factor: float) -> Weigh:
-    """Constant scaling: He et al. 2016, section 3.1."""
-
-    def scale(x: KerasTensor, factor: float, name: str) -> KerasTensor:
-        return layers.Rescaling(factor, name=f"{name}_scale")(x) if factor != 1 else x
-
-    def weigh(read: KerasTensor, paths: Paths, block: Block, config: ResNetConfig) -> Paths:
-        shortcut, *branches = paths
-        pairs = zip(branches, config.letters, strict=True)
-        scaled_branches = [scale(path, branch_factor, f"{block.name}_{letter}") for path, letter in pairs]
-        return [scale(shortcut, shortcut_factor, f"{block.name}_skip"), *scaled_branches]
-
-    return weigh
-
-
-def gated(exclusive: bool) -> Weigh:
-    """(1 - g) x + g F(x), or (1 - g) x + F(x), with g = sigmoid(W x + b): He et al. 2016, section 3.1."""
-
-    def times(x: KerasTensor, gate: KerasTensor, name: str) -> KerasTensor:
-        return layers.Multiply(name=f"{name}_gated")([x, gate])
-
-    def weigh(read: KerasTensor, paths: Paths, block: Block, config: ResNetConfig) -> Paths:
-        name, (shortcut, *branches) = f"{block.name}_gate", paths
-        sigmoid = dict(use_bias=True, bias_initializer=initializers.Constant(config.gate_bias), activation="sigmoid")
-        gate = conv(read, block.filters, 1, name, stride=block.stride, **sigmoid)
-        rest = layers.Rescaling(-1.0, 1.0, name=f"{name}_rest")(gate)
-        if exclusive:
-            pairs = zip(branches, config.letters, strict=True)
-            branches = [times(path, gate, f"{block.name}_{letter}") for path, letter in pairs]
-        return [times(shortcut, rest, f"{block.name}_skip"), *branches]
-
-    return weigh
-
-
 pad, append, pool_pad = padded(subsample, even=True), padded(subsample), padded(pool)
 
 SHORTCUTS = {
@@ -184,6 +149,8 @@ SHORTCUTS = {
     "shortcut_only_gating": Shortcut(pad, same, gated(exclusive=False)),
     "conv": Shortcut(project, project),  # option C, by the paper's own words
     "dropout": Shortcut(pad, same, drop_shortcut),
+    "double": Shortcut(pad, same, scaled(2, 1)),  # He et al. 2016, equations 6 to 8: lambda > 1 explodes
+    "square": Shortcut(pad, same, squared),
 }
 
 

@@ -22,11 +22,11 @@ from keras_resnet.checks import (
 
 StemName = Literal["cifar", "imagenet", "imagenet_bare", "imagenet_caffe", "deep", "deep_bare", "deep_strided"]
 OrderName = Literal["post", "norm_after_sum", "relu_before_sum", "relu_only", "pre", "pyramid"]
-BranchName = Literal["basic", "bottleneck"]
+BranchName = Literal["basic", "bottleneck", "single"]
 TableName = Literal[  # He et al. 2016, table 1
     "constant_scaling", "shortcut_scaling", "exclusive_gating", "shortcut_only_gating", "conv", "dropout"
 ]
-ShortcutName = Literal["none", "A", "A_append", "B", "C", "D", "pyramid", TableName]
+ShortcutName = Literal["none", "A", "A_append", "B", "C", "D", "pyramid", TableName, "double", "square"]
 
 NARROWING = ("none", "B", "C", "D", "conv")  # the other shortcuts pad channels with zeros
 STEM_STRIDES = {stem: 1 if stem == "cifar" else 4 for stem in get_args(StemName)}
@@ -59,6 +59,7 @@ class ResNetConfig:
     se_ratio: int = 0  # squeeze-and-excitation reduction of the block's channels; 0 leaves it out
     dropout: float = 0.0  # inside a branch, before its later convolutions
     drop_path: float = 0.0  # rate at the last block, falling linearly towards the first
+    drop_path_per: Literal["sample", "batch"] = "sample"  # the paper's is "batch": what is dropped is not computed
     head_dropout: float = 0.0  # before the classifier
     zero_init: bool = False  # the branch starts at zero: the block starts as the identity
     output_stride: int = 32  # 8 or 16 trades strides for dilation
@@ -71,7 +72,7 @@ class ResNetConfig:
         expect_rules(_RULES, self)
         object.__setattr__(self, "stages", tuple(tuple(map(int, stage)) for stage in self.stages))  # JSON has lists
         channels = [self.stem_filters, *(filters for stage in self.stages for filters in stage)]
-        one_group = "1 where branch='basic': only a bottleneck's 3x3 convolution has groups"
+        one_group = f"1 where branch={self.branch!r}: only a bottleneck's 3x3 convolution has groups"
         expect(self.groups == 1 or self.branch == "bottleneck", "groups", one_group, self.groups)
         for width in sorted({self.width(filters) for filters in channels[1:]}):
             expect(width % self.groups == 0, "groups", f"a divisor of the bottleneck's width {width}", self.groups)
@@ -110,6 +111,7 @@ _RULES: dict[str, Rule] = {
     "branch": one_of(*get_args(BranchName)),
     "shortcut": one_of(*get_args(ShortcutName)),
     "stride_in": one_of("1x1", "3x3"),
+    "drop_path_per": one_of("sample", "batch"),
     "output_stride": one_of(8, 16, 32),
     "inner": POSITIVE,
     "gate_bias": NUMBER,

@@ -69,9 +69,10 @@ def dropout(x: KerasTensor, rate: float, name: str) -> KerasTensor:
     return layers.Dropout(rate, name=f"{name}_dropout")(x) if rate else x
 
 
-def drop_path(x: KerasTensor, rate: float, name: str) -> KerasTensor:
-    """Whole samples kept and scaled by 1 / (1 - rate), or dropped (Huang et al. 2016)."""
-    return layers.Dropout(rate, noise_shape=(None, 1, 1, 1), name=f"{name}_drop_path")(x) if rate else x
+def drop_path(x: KerasTensor, rate: float, name: str, per: str = "sample") -> KerasTensor:
+    """Whole samples, or the whole batch, kept and scaled by 1 / (1 - rate), or dropped (Huang et al. 2016)."""
+    drawn = {"sample": (None, 1, 1, 1), "batch": (1, 1, 1, 1)}[per]
+    return layers.Dropout(rate, noise_shape=drawn, name=f"{name}_drop_path")(x) if rate else x
 
 
 def squeeze_excite(x: KerasTensor, ratio: int, name: str) -> KerasTensor:

@@ -7,6 +7,7 @@ import keras
 from keras import layers
 
 from keras_resnet.files import expect_model_file
+from keras_resnet.graph.skipping import skip_dropped_paths
 from keras_resnet.graph.tracing import walk
 from keras_resnet.kernels import onednn
 from keras_resnet.kernels.batch_norm import fused
@@ -27,7 +28,7 @@ def load_model(path: str | Path) -> keras.Model:
     """
     expect_model_file(path)
     onednn.hint()
-    known, model = card(path), with_our_kernels(keras.models.load_model(path))
+    known, model = card(path), skip_dropped_paths(with_our_kernels(keras.models.load_model(path)))
     if known:
         attach(model, known)
     return model

@@ -143,7 +143,7 @@ PAPERS: dict[Paper, dict[str, Config]] = {
     ZAGORUYKO_2016: {
         **{
             f"wide_resnet{depth}_{k}": wide(depth, k)
-            for depth, ks in {16: (4, 8, 10), 22: (8,), 28: (2, 10, 12), 40: (1, 2, 4, 8)}.items()
+            for depth, ks in {16: (2, 4, 8, 10), 22: (8,), 28: (2, 10, 12), 40: (1, 2, 4, 8)}.items()
             for k in ks
         },
         **{f"wide_resnet{depth}_2": imagenet(depth, inner=1 / 2) for depth in (50, 101)},
@@ -275,6 +275,7 @@ def build(
     check_arguments(config, input_shape, weights, remat)
 
     from keras_resnet.graph.remat import rematerialize  # with Keras, for which the errors until here do not wait
+    from keras_resnet.graph.skipping import skip_dropped_paths
     from keras_resnet.networks import builder
     from keras_resnet.weights import implied, load, read
 
@@ -289,4 +290,4 @@ def build(
     model = builder.functional(x, y, name, config)
     if pretrained:
         load(model, pretrained, head=builder.keeps_classifier(head, pretrained), adapt=True)
-    return rematerialize(model) if remat else model
+    return rematerialize(model) if remat else skip_dropped_paths(model)

@@ -14,6 +14,7 @@ from keras_resnet.data import (
     training_batches,
     training_view,
 )
+from keras_resnet.data.parameters import filled
 from keras_resnet.graph.tracing import graphs_of
 from keras_resnet.modelcard import Preprocessing, card
 from keras_resnet.training import distribute
@@ -107,6 +108,7 @@ def batches_to_train(training: Training, seed: int, start: int) -> distribute.Ba
     """Endless, augmented and normalized, from step `start` on."""
     source, recipe, reads = training.source, training.recipe, training.preprocessing
     view = training_view(recipe.view, source.train, seed, reads, source.shape[-1])
+    augmentations = filled(recipe.augment, reads.mean)
 
     def smoothed(images: tf.Tensor, labels: tf.Tensor) -> Batch:  # the loss is also that of the validation
         even = recipe.label_smoothing / source.classes
@@ -115,7 +117,7 @@ def batches_to_train(training: Training, seed: int, start: int) -> distribute.Ba
     def part(worker: int, workers: int) -> tf.data.Dataset:
         place = dict(start=start, worker=worker, workers=workers)
         made = training_batches(
-            source.train, source.classes, recipe.batch_size, seed, recipe.augment, view=view, **place
+            source.train, source.classes, recipe.batch_size, seed, augmentations, view=view, **place
         )
         return made.map(smoothed, tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
 

@@ -208,7 +208,7 @@ RECIPES: dict[str, Recipe] = {
         epochs=500,
         steps_per_epoch=None,
         nesterov=True,
-        network={"drop_path": 0.5},
+        network={"drop_path": 0.5, "drop_path_per": "batch"},
     ),
     "pyramidnet": replace(
         HE2015_CIFAR,
@@ -234,14 +234,30 @@ RECIPES: dict[str, Recipe] = {
         augment=CIFAR,
         network={"drop_path": 0.15, "dropout": 0.4},
     ),
+    "multi_residual": replace(
+        HE2015_CIFAR,
+        about="Abdi and Nahavandi 2016, their repository: 200 epochs, batch 64, the rate divided at 81 and 122",
+        epochs=200,
+        steps_per_epoch=None,
+        batch_size=64,
+        drops=(80 / 200, 121 / 200),  # at the beginning of epochs 81 and 122, counted from 1
+        nesterov=True,
+    ),
     "cifar100": Recipe(
-        about="ResNet-18 with the CIFAR stem: 75.63 % on CIFAR-100",
+        about="ResNet-18 with the CIFAR stem: 75.63 % on CIFAR-100; at 224 pixels with ImageNet's stem 67.8 %",
         epochs=100,
+        batch_size=64,
         drops=(0.3, 0.6, 0.8),
         factor=0.2,
         weight_decay=5e-4,
         network={"stem": "cifar"},
-        augment={"flip": 0.1, "rotate": 10, "translate": 0.1, "erase": 0.1, "pad_crop": 4},
+        augment={  # of normalized images: what is turned in, erased or padded is the mean
+            "flip": 0.1,
+            "rotate": {"degrees": 10, "fill": "mean"},
+            "translate": {"share": 0.1, "fill": "mean"},
+            "erase": {"rate": 0.1, "fill": "mean"},
+            "pad_crop": {"padding": 4, "fill": "mean"},
+        },
     ),
     "bag_of_tricks": BAG_OF_TRICKS,
 }

@@ -15,6 +15,7 @@ import keras
 from keras_resnet.checks import expect
 from keras_resnet.data import load_data
 from keras_resnet.graph.remat import rematerialize
+from keras_resnet.graph.skipping import skip_dropped_paths
 from keras_resnet.graph.tracing import walk
 from keras_resnet.modelcard import attach, card
 from keras_resnet.predict import ends_in_logits
@@ -176,6 +177,8 @@ def compiled(model: keras.Model, recipe: Recipe, steps: int) -> tuple[keras.Mode
         fitted, rate = keras.Model(model.inputs, model.outputs), learning_rate(recipe, steps)
         if getattr(model, "rematerialized", False):
             rematerialize(fitted)
+        if getattr(model, "skips", False):
+            skip_dropped_paths(fitted)
         sgd: keras.optimizers.Optimizer = optimizer(recipe, rate)
         if any(layer.compute_dtype == "float16" for layer in walk(model)):
             sgd = keras.optimizers.LossScaleOptimizer(sgd)

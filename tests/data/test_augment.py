@@ -131,7 +131,7 @@ class TestTheirParameters:
             ({"erase": {"ratio": (0, 1)}}, "`augment.erase.ratio`"),
             ({"erase": {"ratio": 1}}, "`augment.erase.ratio`"),
             ({"cutout": 0}, "`augment.cutout.size`"),
-            ({"cutout": {"fill": "mean"}}, "`augment.cutout.fill`"),
+            ({"cutout": {"fill": "median"}}, "`augment.cutout.fill`"),
             ({"color": -0.1}, "`augment.color.stddev`"),
             ({"mixup": 0}, "`augment.mixup.alpha`"),
             ({"rand_augment": 31}, r"`augment.rand_augment.magnitude`. Expected a number in \[0, 30\]"),

@@ -223,7 +223,10 @@ def test_a_nested_network_computes_what_the_flat_one_does(monkeypatch):
 # Shortcuts
 
 
-@pytest.mark.parametrize("shortcut", ["A", "A_append", "pyramid", "constant_scaling", "shortcut_scaling", "dropout"])
+@pytest.mark.parametrize(
+    "shortcut",
+    ["A", "A_append", "pyramid", "constant_scaling", "shortcut_scaling", "dropout", "double", "square"],
+)
 def test_a_padded_shortcut_adds_no_parameters(shortcut):
     assert skeleton(shortcut=shortcut).count_params() == skeleton(shortcut="none").count_params()
 
@@ -327,6 +330,23 @@ def test_a_dropout_shortcut_drops_nothing_at_inference():
     np.testing.assert_array_equal(dropped(images()), original(images()))
 
 
+@pytest.mark.parametrize(("source", "block"), SCALED)
+@pytest.mark.parametrize(("shortcut", "function"), [("double", lambda x: 2 * x), ("square", np.square)])
+def test_shortcuts_that_are_no_identity(shortcut, function, source, block):
+    x, branch, total = values(network(shortcut=shortcut), source, f"{block}_a2_norm", f"{block}_sum")
+    np.testing.assert_allclose(total, function(x) + branch, atol=1e-4)
+
+
+def test_a_single_layer_is_a_branch():
+    model = network(branch="single", shortcut="A")
+    x, branch, total, out = values(
+        model, "stage1_block1_out_relu", "stage1_block2_a1_norm", "stage1_block2_sum", "stage1_block2_out_relu"
+    )
+    np.testing.assert_allclose(total, x + branch, atol=1e-5)
+    np.testing.assert_array_equal(out, np.maximum(total, 0))
+    assert not [name for name in layer_names(model) if "_a2" in name]
+
+
 # Zero initialization
 
 
@@ -367,7 +387,7 @@ def zeros(model):
 @pytest.mark.parametrize(("order", "last"), ZEROED.items())
 def test_zero_init_zeroes_what_scales_the_branch_last(order, last, branch):
     model = network(order=order, branch=branch, zero_init=True)
-    depth = {"basic": 2, "bottleneck": 3}[branch]
+    depth = {"single": 1, "basic": 2, "bottleneck": 3}[branch]
     assert zeros(model) == [f"stage{stage}_block{block}_a{depth}_{last}" for stage in (1, 2) for block in (1, 2)]
 
 
@@ -408,6 +428,13 @@ def test_drop_path_keeps_whole_samples_or_drops_them():
     kept = shares[:, 0, 0, 0] > 0
     assert 0 < kept.sum() < len(kept)
     np.testing.assert_allclose(shares, np.where(kept, 1 / 0.6, 0)[:, None, None, None] * np.ones_like(x), rtol=1e-5)
+
+
+def test_drop_path_per_batch_keeps_all_samples_or_drops_them():
+    layer = network(drop_path=0.4, drop_path_per="batch").get_layer("stage2_block2_a_drop_path")
+    drawn = np.array([layer(np.ones((8, 2, 2, 4), "float32"), training=True) for _ in range(40)])
+    np.testing.assert_allclose(np.unique(drawn), [0, 1 / 0.6], rtol=1e-6)
+    assert all(len(np.unique(batch)) == 1 for batch in drawn)
 
 
 def test_drop_path_preserves_the_mean():
@@ -495,7 +522,7 @@ SCHEME = "|".join(
         r"stem\d?_(pad|conv|norm|relu|pool_pad|pool)",
         r"stage\d_block\d+_[a-z]\d_(pad|conv|norm|relu|dropout)",
         r"stage\d_block\d+_[a-z]_(drop_path|scale|gated|se_(pool|squeeze|excite|scale))",
-        r"stage\d_block\d+_skip_(pool|pad|conv|norm|relu|scale|gated|dropout)",
+        r"stage\d_block\d+_skip_(pool|pad|conv|norm|relu|scale|gated|dropout|square)",
         r"stage\d_block\d+_(gate_(conv|rest)|sum|out_(norm|relu))",
         r"stage\d_block\d+_to_\d+_in",  # nested
         r"stage\d_block\d+_concat|stage\d_in_(norm|relu|conv|dropout|pool)",  # DenseNet

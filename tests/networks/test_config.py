@@ -80,6 +80,7 @@ RESNET_ERRORS = [
     ("dropout", None, RATE),
     ("drop_path", 1.0, RATE),
     ("drop_path", "0.2", RATE),
+    ("drop_path_per", "image", "one of 'sample', 'batch'"),
     ("head_dropout", 2, RATE),
     ("zero_init", 1, "True or False"),
     ("zero_init", "yes", "True or False"),

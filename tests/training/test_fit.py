@@ -12,6 +12,7 @@ import keras_resnet
 from helpers.trained import FEW, READ, SOURCE, Interrupt, Poison, Stop, linear, log, normed, tiny
 from keras_resnet.modelcard import Preprocessing
 from keras_resnet.training import Recipe, check_fit, evaluate, fit, fitting, train
+from keras_resnet.training.fitting import batches_to_train
 from keras_resnet.training.train import compiled
 
 ONCE = Recipe(epochs=1, batch_size=16)
@@ -45,6 +46,25 @@ class TestTrain:
         for plain, averaged, delivered in zip(*(m.variables for m in (*twins, model)), strict=True):
             np.testing.assert_allclose(averaged, plain, rtol=1e-6)
             assert not np.allclose(delivered, plain, rtol=1e-3), plain.path
+
+    @pytest.mark.parametrize(
+        "augment",
+        [
+            {"rotate": {"degrees": 90, "fill": "mean"}},
+            {"translate": {"share": 0.5, "fill": "mean"}},
+            {"erase": {"rate": 1, "fill": "mean"}},
+            {"pad_crop": {"padding": 4, "fill": "mean"}},
+        ],
+        ids=str,
+    )
+    def test_what_is_filled_with_the_mean_is_zero_to_the_network(self, augment):
+        white = replace(FEW.train, images=np.full_like(FEW.train.images, 255))
+        model = linear(preprocessing=READ)
+        training = check_fit(model, replace(FEW, train=white), replace(ONCE, augment=augment))
+        images, _ = next(iter(batches_to_train(training, seed=0, start=0)(0, 1)))
+        np.testing.assert_allclose(
+            np.unique(images.numpy().round(4)), [0, *training.preprocessing(np.array([255.0]))], atol=1e-4
+        )
 
     def test_the_users_model_stays_uncompiled(self):
         model = linear()
