@@ -89,7 +89,7 @@ def version_folder(path: Path, version: int | str, overwrite: bool) -> Path:
     if version == "next":
         version = 1 + max(versions_in(path), default=0)
     folder = path / str(version)
-    free = f"one that {path} does not hold yet, 'next', or overwrite=True"
+    free = f"one that {path} does not hold yet, 'next', or `overwrite=True`"
     expect(overwrite or not folder.exists(), "version", free, version)
     return folder
 
@@ -100,7 +100,7 @@ def versions_in(folder: Path) -> list[int]:
 
 
 def expect_new_search(folder: Path, resume: bool) -> None:
-    expect(resume or not folder.exists(), "folder", "a path where nothing exists yet, or resume=True", str(folder))
+    expect(resume or not folder.exists(), "folder", "a path where nothing exists yet, or `resume=True`", str(folder))
 
 
 def is_path(name: str) -> bool:

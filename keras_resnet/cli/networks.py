@@ -10,7 +10,7 @@ from keras_resnet.cli.start import start_keras
 from keras_resnet.files import completed
 from keras_resnet.modelcard import card
 from keras_resnet.networks import zoo
-from keras_resnet.networks.arguments import check_arguments
+from keras_resnet.networks.arguments import check_arguments, check_size
 
 
 @click.command("list", cls=Command)
@@ -46,7 +46,7 @@ def counted(name: str) -> str:
 def summary(name, size, classes, config_changes):
     """Show the layers, parameters and multiply-adds of network NAME, with any field of its row changed."""
     config, image = zoo.row(name, **config_changes), square(size)
-    check_arguments(config, image)
+    check_size(size, config)
     start_keras()
     from keras_resnet.graph.complexity import complexity
     from keras_resnet.graph.initialization import without_weights
@@ -73,7 +73,9 @@ def convert(source, name, out, classes, size, config_changes):
     that the weights imply are set for you.
     """
     expect(out.suffix == ".keras" and out.parent.is_dir(), "out", "a path in a folder, that ends in .keras", str(out))
-    check_arguments(zoo.row(name, **config_changes), square(size), source)
+    config = zoo.row(name, **config_changes)
+    check_size(size, config)
+    check_arguments(config, None, source)
     start_keras()
     from keras_resnet.graph.remake import portable
 

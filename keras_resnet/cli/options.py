@@ -1,9 +1,6 @@
-"""What the commands share: types of options, the options that several have, and how errors are shown."""
+"""What the commands share: types of options, and the options that several have."""
 
-import json
-from ast import literal_eval
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import fields
 from functools import reduce
 from pathlib import Path
@@ -12,11 +9,12 @@ from typing import Any, Literal, get_args, get_origin
 import click
 
 from keras_resnet.checks import ArgumentError
+from keras_resnet.cli.mistakes import Mistake, shown, told
+from keras_resnet.cli.values import JsonList, Number
 from keras_resnet.files import expect_data_folder, expect_model_file, expect_new_figure
 from keras_resnet.modelcard import PREPROCESSINGS, card
 from keras_resnet.networks import zoo
 
-SUFFIXES = {"k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
 DATA = "digits (built in), a TFDS dataset such as cifar10, or a folder of images with a subfolder for each class."
 
 
@@ -24,22 +22,12 @@ class Command(click.Command):
     """A command that shows the package's errors as its own."""
 
     def parse_args(self, ctx, args):
-        with shown_by_click(ctx):
+        with shown(ctx):
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx):
-        with shown_by_click(ctx):
+        with shown(ctx):
             return super().invoke(ctx)
-
-
-@contextmanager
-def shown_by_click(ctx: click.Context) -> Iterator[None]:
-    try:
-        yield
-    except ArgumentError as error:
-        raise click.UsageError(str(error), ctx) from error
-    except (ArithmeticError, OSError) as error:
-        raise click.ClickException(str(error)) from error
 
 
 # Any field of a network's row
@@ -86,69 +74,6 @@ def option_type(annotations: list[Any]) -> Any:
     return JsonList() if get_origin(annotations[0]) is tuple else annotations[0]
 
 
-# Types
-
-
-class JsonList(click.ParamType):
-    name = "JSON"
-
-    def convert(self, value, param, ctx):
-        try:
-            parsed = json.loads(value)
-        except json.JSONDecodeError:
-            parsed = None
-        if not isinstance(parsed, list):
-            self.fail(f"{value!r} is not a list such as [[16, 16], [32, 32]]", param, ctx)
-        return parsed
-
-
-class Number(click.ParamType):
-    """An integer where it is one, else a float."""
-
-    name = "NUMBER"
-
-    def convert(self, value, param, ctx):
-        try:
-            number = float(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a number", param, ctx)
-        return int(number) if number.is_integer() else number
-
-
-class Amount(click.ParamType):
-    """An integer, also with k, M or G behind it."""
-
-    name = "NUMBER[k|M|G]"
-
-    def convert(self, value, param, ctx):
-        text = str(value)
-        digits, factor = (text[:-1], SUFFIXES[text[-1]]) if text[-1:] in SUFFIXES else (text, 1)
-        try:
-            return round(float(digits) * factor)
-        except (OverflowError, ValueError):
-            self.fail(f"{value!r} is not a number such as 500k or 5M", param, ctx)
-
-
-def settings(given: Iterable[str]) -> dict[str, Any]:
-    """KEY=VALUE ... as a dict; the values are JSON, Python literals or else strings."""
-    values: dict[str, Any] = {}
-    for setting in given:
-        key, equals, text = setting.partition("=")
-        if not (key and equals):
-            raise click.BadParameter(f"{setting!r} is not KEY=VALUE")
-        if key in values:
-            raise click.BadParameter(f"{key} is given twice")
-        values[key] = value_of(text)
-    return values
-
-
-def value_of(text: str) -> Any:
-    for parse in (json.loads, literal_eval):
-        with suppress(ValueError, SyntaxError):
-            return parse(text)
-    return text
-
-
 # Options that several commands have
 
 
@@ -156,9 +81,12 @@ def checked(check: Callable[[Any], object]) -> Callable[[click.Context, click.Pa
     """A callback that refuses a value, or one of several, before Keras is imported."""
 
     def callback(ctx, param, value):
-        for one in value if isinstance(value, tuple) else (value,):
-            if one is not None:
-                check(one)
+        try:
+            for one in value if isinstance(value, tuple) else (value,):
+                if one is not None:
+                    check(one)
+        except ArgumentError as error:
+            raise Mistake(told(error, ctx, param)) from error
         return value
 
     return callback

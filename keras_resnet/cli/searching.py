@@ -6,17 +6,16 @@ import click
 
 from keras_resnet.cli.options import (
     FOLDER,
-    Amount,
     Command,
     data_option,
     on_error,
     recipe,
     seed,
-    settings,
     strategy_option,
     validation_option,
 )
 from keras_resnet.cli.start import start_tensorflow
+from keras_resnet.cli.values import Amount, settings
 from keras_resnet.experiment import Run
 from keras_resnet.files import expect_new_search
 
@@ -68,10 +67,6 @@ def search(data, space, network, recipe, more, changes, output, resume, **given)
     Run(network=network or "resnet20", data=data, recipe=recipe, changes=changes).check()
     expect_new_search(folder, resume)
     start_tensorflow()
-    from keras_resnet.tuning.outcome import SearchError
     from keras_resnet.tuning.search import search
 
-    try:
-        search(space, data, folder, network=network, recipe=recipe, changes=changes, resume=resume, **given)
-    except SearchError as error:
-        raise click.ClickException(str(error)) from error
+    search(space, data, folder, network=network, recipe=recipe, changes=changes, resume=resume, **given)

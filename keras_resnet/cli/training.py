@@ -15,13 +15,13 @@ from keras_resnet.cli.options import (
     preprocessing,
     recipe,
     seed,
-    settings,
     size,
     split,
     strategy_option,
     validation_option,
 )
 from keras_resnet.cli.start import start_tensorflow
+from keras_resnet.cli.values import settings
 from keras_resnet.experiment import Run
 from keras_resnet.files import expect_data_folder
 

@@ -171,7 +171,7 @@ def common(sizes: np.ndarray) -> tuple[int | None, int | None]:
 def report(broken: Sequence[tuple[str, str]], on_error: str) -> None:
     names = "; ".join(f"{name} ({why})" for name, why in broken[:SHOWN])
     names += f", and {len(broken) - SHOWN} more" if len(broken) > SHOWN else ""
-    wanted = "images that can be decoded; on_error='skip' leaves the others out"
+    wanted = "images that can be decoded; `on_error='skip'` leaves the others out"
     expect(on_error == "skip" or not broken, "data", wanted, names)
     if broken:
         warnings.warn(f"{len(broken)} images cannot be decoded and are left out: {names}", stacklevel=5)

@@ -108,6 +108,6 @@ def changes_by_recipe(run: Run, recipe: Recipe) -> dict[str, Any]:
 def network_changes(recipe: Recipe, config: zoo.Config) -> dict[str, Any]:
     """What the recipe sets of such a row: it may name what only some families have."""
     for key in recipe.network:
-        expect_known("network", [f.name for family in zoo.FAMILIES for f in fields(family)], key)
+        expect_known("recipe.network", [f.name for family in zoo.FAMILIES for f in fields(family)], key)
     own = [f.name for f in fields(config)]
     return {name: value for name, value in recipe.network.items() if name in own}

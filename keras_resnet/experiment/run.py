@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from keras_resnet.checks import expect, expect_known
+from keras_resnet.checks import SEED, expect, expect_known, expect_rule, make_plain
 from keras_resnet.networks import zoo
-from keras_resnet.networks.arguments import check_arguments
+from keras_resnet.networks.arguments import check_arguments, check_part, check_size
 from keras_resnet.training.recipes import Recipe, recipe_of
 
 OPTIONS = ("data", "on_error", "validation", "recipe", "weights", "freeze", "size", "seed", "remat")  # of the command
@@ -36,6 +36,10 @@ class Run:
     strategy: str = "auto"
     remat: bool = False  # blocks are computed again in the backward pass, in less memory
 
+    def __post_init__(self) -> None:
+        make_plain(self)
+        expect_rule(SEED, "seed", self.seed)
+
     @cached_property
     def row(self) -> zoo.Config:
         """The network's row with the changes. A ValueError says what is wrong with them."""
@@ -55,8 +59,9 @@ class Run:
 
     def check(self) -> None:
         """Raises a ValueError for what is wrong, as far as it shows without data and without Keras."""
-        image = None if self.size is None else (self.size, self.size, 1)
-        check_arguments(self.row, image, self.weights, self.remat)
+        check_size(self.size, self.row)
+        check_part(self.freeze, self.row)
+        check_arguments(self.row, None, self.weights, self.remat)
         if self.recipe_name:
             self.changed(self.recipe_name)
 

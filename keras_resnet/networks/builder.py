@@ -42,7 +42,7 @@ def check_keras(activation: Any) -> None:
 def outputs_of(config: Config, head: Head, pretrained: PretrainedWeights | None) -> int:
     """Of the classifier: as asked for, or the weights', or the paper's."""
     usual = config.classes if pretrained is None else pretrained.classes
-    sources = "a source with a classifier, or classes=..., or include_top=False"
+    sources = "a source with a classifier, or `classes=...`, or `include_top=False`"
     expect(usual or head.classes or not head.include_top, "weights", sources, pretrained and pretrained.origin)
     return head.classes or usual or 0
 

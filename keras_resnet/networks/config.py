@@ -6,19 +6,8 @@ from dataclasses import dataclass
 from string import ascii_lowercase
 from typing import Literal, get_args
 
-from keras_resnet.checks import (
-    COUNT,
-    FLAG,
-    NUMBER,
-    POSITIVE,
-    RATE,
-    Rule,
-    at_least,
-    expect,
-    expect_rules,
-    is_list_of,
-    one_of,
-)
+from keras_resnet.checks import FLAG, NUMBER, POSITIVE, RATE, Rule, between, expect, expect_rules, is_list_of, one_of
+from keras_resnet.networks.limits import CHANNELS, MOST_CHANNELS, MOST_PIXELS, stages_of
 
 StemName = Literal["cifar", "imagenet", "imagenet_bare", "imagenet_caffe", "deep", "deep_bare", "deep_strided"]
 OrderName = Literal["post", "norm_after_sum", "relu_before_sum", "relu_only", "pre", "pyramid"]
@@ -31,7 +20,7 @@ ShortcutName = Literal["none", "A", "A_append", "B", "C", "D", "pyramid", TableN
 NARROWING = ("none", "B", "C", "D", "conv")  # the other shortcuts pad channels with zeros
 STEM_STRIDES = {stem: 1 if stem == "cifar" else 4 for stem in get_args(StemName)}
 SMALLEST_SIZE = 8  # pixels
-PIXELS = at_least(SMALLEST_SIZE)
+PIXELS = between(SMALLEST_SIZE, MOST_PIXELS)
 LONGEST_CHAIN = 750  # layers: Keras walks a graph recursively along first inputs, and Python stops at 1,000 calls
 
 
@@ -72,13 +61,15 @@ class ResNetConfig:
         expect_rules(_RULES, self)
         object.__setattr__(self, "stages", tuple(tuple(map(int, stage)) for stage in self.stages))  # JSON has lists
         channels = [self.stem_filters, *(filters for stage in self.stages for filters in stage)]
-        one_group = f"1 where branch={self.branch!r}: only a bottleneck's 3x3 convolution has groups"
+        one_group = f"1 where `branch={self.branch!r}`: only a bottleneck's 3x3 convolution has groups"
         expect(self.groups == 1 or self.branch == "bottleneck", "groups", one_group, self.groups)
+        widest = self.width(max(channels[1:]))
+        expect(widest <= MOST_CHANNELS, "inner", f"at most {MOST_CHANNELS:,} channels inside a block", self.inner)
         for width in sorted({self.width(filters) for filters in channels[1:]}):
             expect(width % self.groups == 0, "groups", f"a divisor of the bottleneck's width {width}", self.groups)
         narrowing = f"one of {', '.join(NARROWING)} where a block narrows: zero-padding cannot"
         expect(self.shortcut in NARROWING or channels == sorted(channels), "shortcut", narrowing, self.shortcut)
-        silenced = "False for a plain network (shortcut='none'), which it would silence"
+        silenced = "False for a plain network (`shortcut='none'`), which it would silence"
         expect(not (self.zero_init and self.shortcut == "none"), "zero_init", silenced, self.zero_init)
         stuck = "False where a relu ends the branch: at zero it passes no gradient"
         expect(not (self.zero_init and self.order == "relu_before_sum"), "zero_init", stuck, self.zero_init)
@@ -103,8 +94,8 @@ class ResNetConfig:
 
 
 _RULES: dict[str, Rule] = {
-    "stages": Rule(
-        is_list_of(is_list_of(COUNT.holds)), "stages of blocks' output channels, as in ((16, 16), (32, 32))"
+    "stages": stages_of(
+        is_list_of(CHANNELS.holds), len, "stages of blocks' output channels, such as ((16, 16), (32,))"
     ),
     "stem": one_of(*get_args(StemName)),
     "order": one_of(*get_args(OrderName)),
@@ -113,13 +104,13 @@ _RULES: dict[str, Rule] = {
     "stride_in": one_of("1x1", "3x3"),
     "drop_path_per": one_of("sample", "batch"),
     "output_stride": one_of(8, 16, 32),
-    "inner": POSITIVE,
+    "inner": Rule(lambda share: POSITIVE.holds(share) and share <= MOST_CHANNELS, POSITIVE.expected),
     "gate_bias": NUMBER,
     "zero_init": FLAG,
-    "se_ratio": at_least(0),
-    "branches": Rule(lambda count: COUNT.holds(count) and count <= 26, "an integer from 1 to 26"),
+    "se_ratio": between(0, MOST_CHANNELS),
+    "branches": between(1, 26),
     "image_size": Rule(lambda size: size is None or PIXELS.holds(size), f"None or {PIXELS.expected}"),
-    **dict.fromkeys(("stem_filters", "groups"), COUNT),
+    **dict.fromkeys(("stem_filters", "groups"), CHANNELS),
     **dict.fromkeys(("dropout", "drop_path", "head_dropout"), RATE),
 }
 

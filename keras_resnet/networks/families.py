@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from keras_resnet.checks import COUNT, RATE, Rule, at_least, expect, expect_rules, is_list_of, is_number, one_of
+from keras_resnet.checks import RATE, Rule, between, expect, expect_rules, is_number, one_of
 from keras_resnet.networks.config import LONGEST_CHAIN, ResNetConfig
+from keras_resnet.networks.limits import CHANNELS, MOST_BLOCKS, MOST_CHANNELS, stages_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,8 @@ class DenseNetConfig:
     def __post_init__(self) -> None:
         expect_rules(_DENSENET_RULES, self)
         object.__setattr__(self, "stages", tuple(map(int, self.stages)))
+        wanted = f"at most {MOST_CHANNELS:,} channels inside a layer"
+        expect(self.growth * self.bottleneck <= MOST_CHANNELS, "bottleneck", wanted, self.bottleneck)
 
     @property
     def classes(self) -> int:
@@ -40,11 +43,11 @@ class DenseNetConfig:
 
 
 _DENSENET_RULES: dict[str, Rule] = {
-    "stages": Rule(is_list_of(COUNT.holds), "the layers of every dense block, as in (6, 12, 24, 16)"),
+    "stages": stages_of(between(1, MOST_BLOCKS).holds, int, "the layers of every dense block, as in (6, 12, 24, 16)"),
     "stem": one_of("cifar", "imagenet"),
-    "bottleneck": at_least(0),
+    "bottleneck": between(0, MOST_CHANNELS),
     "compression": Rule(lambda kept: is_number(kept) and 0 < kept <= 1, "a share in (0, 1]"),
-    **dict.fromkeys(("growth", "stem_filters"), COUNT),
+    **dict.fromkeys(("growth", "stem_filters"), CHANNELS),
     **dict.fromkeys(("dropout", "head_dropout"), RATE),
 }
 
@@ -76,8 +79,8 @@ class FractalNetConfig:
 
 
 _FRACTALNET_RULES: dict[str, Rule] = {
-    "stages": Rule(is_list_of(COUNT.holds), "the channels of every block, as in (64, 128, 256, 512, 512)"),
-    "columns": COUNT,
+    "stages": stages_of(CHANNELS.holds, lambda _: 1, "the channels of every block, as in (64, 128, 256, 512, 512)"),
+    "columns": between(1, 8),
     "global_share": Rule(lambda share: is_number(share) and 0 <= share <= 1, "a share in [0, 1]"),
     **dict.fromkeys(("drop_path", "dropout", "head_dropout"), RATE),
 }

@@ -1,12 +1,12 @@
 """Every published network by its name: the rows, paper by paper, and what builds them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from keras_resnet.checks import expect_known
-from keras_resnet.networks.arguments import Head, Shape, check_arguments
+from keras_resnet.checks import expect_known, plain
+from keras_resnet.networks.arguments import Head, Shape, check_arguments, expect_fields
 from keras_resnet.networks.config import BranchName, ResNetConfig
 from keras_resnet.networks.families import FAMILIES, Config, DenseNetConfig, FractalNetConfig
 
@@ -215,9 +215,7 @@ def row(network: str | Config, **config_changes: Any) -> Config:
     if not isinstance(network, Config):
         expect_known("network", NETWORKS, network)
     config = NETWORKS[network] if isinstance(network, str) else network
-    known = [field.name for field in fields(config)]
-    for field in config_changes:
-        expect_known("config_changes", known, field)
+    expect_fields(config, config_changes)
     return replace(config, **config_changes) if config_changes else config
 
 
@@ -271,7 +269,7 @@ def build(
     274042
     """
     config = row(network, **config_changes)
-    head = Head(include_top, pooling, classes, classifier_activation)
+    head, input_shape = Head(include_top, pooling, classes, classifier_activation), plain(input_shape)
     check_arguments(config, input_shape, weights, remat)
 
     from keras_resnet.graph.remat import rematerialize  # with Keras, for which the errors until here do not wait

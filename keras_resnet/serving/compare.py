@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_resnet.checks import ReportedError
 from keras_resnet.data import digits
 from keras_resnet.machine import cores
 from keras_resnet.modelcard import Preprocessing
@@ -22,7 +23,7 @@ from keras_resnet.serving.job import Job
 COMPARED, MEASURED = 16, 1000  # images: of the digits, and of the data
 
 
-class ExportError(ArithmeticError):
+class ExportError(ReportedError, ArithmeticError):
     """An exported file does not compute what the network computes."""
 
 

@@ -66,7 +66,7 @@ def check_fit(model: keras.Model, source: Source, recipe: Recipe) -> Training:
 
 
 def expect_validation(source: Source, recipe: Recipe) -> None:
-    wanted = "another than 'plateau', or a validation split (`--validation 0.1`): the test split never steers training"
+    wanted = "another than 'plateau', or a validation split (`validation=0.1`): the test split never steers training"
     expect(recipe.schedule != "plateau" or source.validation, "schedule", wanted, recipe.schedule)
 
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from keras_resnet.checks import (
-    COUNT,
     FLAG,
     POSITIVE,
     RATE,
     Rule,
+    between,
     expect,
     expect_known,
     expect_rules,
@@ -66,6 +66,9 @@ class Recipe:
         expect(steady, "warmup", "none before a plateau", self.warmup_error or self.warmup)
 
 
+MANY = between(1, 10**7)
+
+
 def optional(rule: Rule) -> Rule:
     return Rule(lambda value: value is None or rule.holds(value), f"None, or {rule.expected}")
 
@@ -84,8 +87,8 @@ _RULES: dict[str, Rule] = {
     "nesterov": FLAG,
     "weight_decay": Rule(lambda value: is_number(value) and value >= 0, "a number, at least 0"),
     "network": Rule(lambda value: isinstance(value, Mapping), "fields of a row by name"),
-    "steps_per_epoch": optional(COUNT),
-    **dict.fromkeys(("epochs", "batch_size", "accumulate", "patience"), COUNT),
+    "steps_per_epoch": optional(MANY),
+    **dict.fromkeys(("epochs", "batch_size", "accumulate", "patience"), MANY),
     **dict.fromkeys(("lr", "factor"), POSITIVE),
     **dict.fromkeys(("clip_norm", "warmup_lr"), optional(POSITIVE)),
     **dict.fromkeys(("warmup_error", "ema"), optional(RATE)),

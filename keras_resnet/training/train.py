@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from keras_resnet.checks import expect
+from keras_resnet.checks import LossError, expect
 from keras_resnet.data import load_data
 from keras_resnet.graph.remat import rematerialize
 from keras_resnet.graph.skipping import skip_dropped_paths
@@ -115,7 +115,7 @@ def fit(
         )
     if checkpoint.failed:
         reason = f"The loss was not a finite number in epoch {checkpoint.epochs + 1}."
-        raise FloatingPointError(f"{reason} Received: recipe={recipe}")
+        raise LossError(f"{reason} Received: recipe={recipe}")
     deliver(training, best if chief else None)
     return read_history(files.history) if chief else []
 
@@ -152,7 +152,7 @@ class Files:
         """The folder. One that has a run is refused, unless that is to be resumed."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in (self.history, self.checkpoint, self.best):
-            wanted = f"one without a {path.name}, or resume=True"
+            wanted = f"one without a {path.name}, or `resume=True`"
             expect(resume or not path.exists(), "folder", wanted, str(self.folder))
 
 

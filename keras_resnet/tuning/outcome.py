@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from keras_resnet.checks import ReportedError
 from keras_resnet.experiment import Run, experiment
 from keras_resnet.files import completed, write_json
 from keras_resnet.modelcard import Card
@@ -27,7 +28,7 @@ class Search:
     card: Card  # of the best, as exported; its metrics are those of the test
 
 
-class SearchError(RuntimeError):
+class SearchError(ReportedError, RuntimeError):
     """A search that found nothing, with the reasons."""
 
 

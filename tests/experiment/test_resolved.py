@@ -61,7 +61,7 @@ def test_what_other_families_have_is_passed_over_and_what_none_has_is_refused():
     assert resolved(network="densenet40_k12", recipe="fractalnet").config == replace(
         NETWORKS["densenet40_k12"], dropout=0.4
     )
-    with pytest.raises(ValueError, match="`network`"):
+    with pytest.raises(ValueError, match=r"`recipe\.network`"):
         resolved(changes={"network": {"nonsense": 3}})
 
 

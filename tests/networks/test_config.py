@@ -1,16 +1,20 @@
 """What rows and builders refuse, by message and before anything is built, and that rows survive JSON."""
 
 import json
+import re
 from dataclasses import asdict, replace
 from functools import partial
 
 import keras
+import numpy as np
 import pytest
 
 from keras_resnet import (
     NETWORKS,
     DenseNetConfig,
     FractalNetConfig,
+    Recipe,
+    ResNet18,
     ResNet50,
     ResNetConfig,
     build,
@@ -71,8 +75,8 @@ RESNET_ERRORS = [
     ("groups", 0, f"{INTEGER} 1"),
     ("groups", True, f"{INTEGER} 1"),
     ("stride_in", 3, "one of '1x1', '3x3'"),
-    ("branches", 0, "an integer from 1 to 26"),
-    ("branches", 27, "an integer from 1 to 26"),
+    ("branches", 0, f"{INTEGER} 1 and at most 26"),
+    ("branches", 27, f"{INTEGER} 1 and at most 26"),
     ("se_ratio", -1, f"{INTEGER} 0"),
     ("se_ratio", 0.25, f"{INTEGER} 0"),
     ("dropout", 1, RATE),
@@ -147,7 +151,7 @@ def test_groups_must_divide_the_width_of_every_bottleneck():
 
 
 def test_groups_need_a_bottleneck():
-    refuses(ResNetConfig, "groups", "1 where branch='basic'", 4, stages=((16,),), groups=4)
+    refuses(ResNetConfig, "groups", "1 where `branch='basic'`", 4, stages=((16,),), groups=4)
 
 
 @pytest.mark.parametrize("shortcut", ["A", "A_append", "pyramid", "constant_scaling", "exclusive_gating", "dropout"])
@@ -216,11 +220,81 @@ def test_a_familys_builder_takes_rows_of_its_family(builder, nothing_is_built):
 
 @pytest.mark.parametrize("builder", ["build", "ResNet50"])
 def test_an_unknown_field_is_answered_with_the_nearest(builder, nothing_is_built):
-    refuses(BUILDERS[builder], "config_changes", "'shortcut'", "short_cut", short_cut="A")
+    message = "Unknown argument `short_cut` of a resnet; did you mean `shortcut`? Received: short_cut='A'"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        BUILDERS[builder](short_cut="A")
+
+
+@pytest.mark.parametrize(
+    ("argument", "ours"),
+    [("num_classes", "classes"), ("pretrained", "weights"), ("in_chans", "input_shape"), ("clases", "classes")],
+)
+def test_the_words_of_torch_are_answered_with_ours(argument, ours, nothing_is_built):
+    with pytest.raises(ValueError, match=f"Unknown argument `{argument}` of a resnet; did you mean `{ours}`"):
+        ResNet18(**{argument: 3})
 
 
 def test_a_field_of_another_family_is_unknown(nothing_is_built):
-    refuses(partial(build, "densenet121"), "config_changes", "'growth'", "groups", groups=2)
+    with pytest.raises(ValueError, match="Unknown argument `groups` of a densenet"):
+        build("densenet121", groups=2)
+
+
+# Numbers
+
+
+TINY = dict(stages=((8,), (16,)), stem_filters=8)
+NUMPY = {  # by the builders, and what Python would have given
+    "stem_filters": (np.int64(16), 16),
+    "stages": ([[np.int32(8)], (np.int64(16),)], ((8,), (16,))),
+    "drop_path": (np.float32(0.25), 0.25),
+    "zero_init": (np.bool_(True), True),
+    "se_ratio": (np.array(4), 4),
+    "inner": (np.float16(0.5), 0.5),
+}
+
+
+@pytest.mark.parametrize("field", NUMPY)
+def test_numpys_numbers_are_stored_as_pythons(field):
+    given, python = NUMPY[field]
+    row = ResNetConfig(**{**TINY, field: given})
+    assert row == ResNetConfig(**{**TINY, field: python})
+    assert type(getattr(row, field)) is type(python)
+    json.dumps(asdict(row))
+
+
+def test_a_network_is_built_by_numpys_numbers():
+    labels, size = np.array([0, 4, 2]), np.int64(16)
+    model = build("resnet20", **TINY, classes=labels.max() + 1, input_shape=(size, size, np.uint8(3)), remat=np.False_)
+    assert model.output_shape == (None, 5)
+    json.dumps(asdict(model.card))
+
+
+ABSURD = [
+    (ResNetConfig, "stages", dict(stages=((16,),) * 40)),
+    (ResNetConfig, "stages", dict(stages=((16,) * 10**6,))),
+    (ResNetConfig, "stages", dict(stages=((2**40,),))),
+    (ResNetConfig, "stem_filters", dict(stages=((16,),), stem_filters=2**40)),
+    (ResNetConfig, "inner", dict(stages=((16,),), branch="bottleneck", inner=1e5)),
+    (ResNetConfig, "inner", dict(stages=((2**16,),), branch="bottleneck", inner=4)),
+    (ResNetConfig, "groups", dict(stages=((16,),), branch="bottleneck", groups=10**30)),
+    (ResNetConfig, "image_size", dict(stages=((16,),), image_size=10**30)),
+    (DenseNetConfig, "stages", dict(stages=(10**9,))),
+    (DenseNetConfig, "growth", dict(stages=(2,), growth=2**40)),
+    (DenseNetConfig, "bottleneck", dict(stages=(2,), growth=2**15, bottleneck=2**15)),
+    (FractalNetConfig, "columns", dict(stages=(8,), columns=10**30)),
+    (FractalNetConfig, "stages", dict(stages=(8,) * 40)),
+    (partial(build, "resnet20"), "classes", dict(classes=10**30)),
+    (partial(build, "resnet20"), "input_shape", dict(input_shape=(10**9, 10**9, 3))),
+    (partial(build, "resnet20"), "input_shape", dict(input_shape=(32, 32, 2**40))),
+    (partial(Recipe, about=""), "epochs", dict(epochs=10**30)),
+    (partial(Recipe, epochs=1), "steps_per_epoch", dict(steps_per_epoch=10**30)),
+]
+
+
+@pytest.mark.parametrize(("make", "argument", "given"), ABSURD)
+def test_absurd_values_are_refused_by_name_before_anything_is_built(make, argument, given, nothing_is_built):
+    with pytest.raises(ValueError, match=f"Invalid value for argument `{argument}`"):
+        make(**given)
 
 
 # Arguments of the builders
