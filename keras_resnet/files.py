@@ -103,6 +103,11 @@ def expect_new_search(folder: Path, resume: bool) -> None:
     expect(resume or not folder.exists(), "folder", "a path where nothing exists yet, or `resume=True`", str(folder))
 
 
+def readable(path: str | Path) -> str:
+    r"""A path to be shown: bytes that are not UTF-8 as `\xe9`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def is_path(name: str) -> bool:
     """Whether data of that name can only be a folder, such as "./photos" or "~/photos"."""
     return name.startswith((os.sep, ".", "~"))

@@ -1,4 +1,8 @@
-"""Image files, JPEG, PNG, BMP or GIF, as pixels."""
+"""Image files, JPEG, PNG, BMP or GIF, as pixels.
+
+TensorFlow's decoders do not turn an image as its EXIF says, drop alpha without blending, keep the higher 8 of 16 bits,
+and ignore ICC profiles.
+"""
 
 import re
 from functools import partial
@@ -8,9 +12,11 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet.checks import expect, invalid
+from keras_resnet.data.headers import pixels_in
 
 HEADER = 54  # bytes of a BMP before its palette
 PALETTES = (1, 2, 4, 8)  # bits of a pixel that is the number of a colour
+PIXELS = 2**29 // 3  # of the largest image that is decoded: 512 MiB of RGB, 13,377 x 13,377; Pillow's limit too
 
 
 @partial(tf.function, autograph=False)  # traced once, and not for every dataset
@@ -28,6 +34,19 @@ def decode(encoded: tf.Tensor, channels: int) -> tf.Tensor:
         lambda: tf.io.decode_image(encoded, channels, expand_animations=False),
     )
     return tf.ensure_shape(image, (None, None, channels))
+
+
+def decode_bounded(encoded: tf.Tensor, channels: int) -> tf.Tensor:
+    """As `decode`. An image of more than PIXELS is refused by its header, before memory is taken for it."""
+    shape = tf.io.extract_jpeg_shape
+    pixels = tf.cond(
+        tf.io.is_jpeg(encoded),
+        lambda: tf.reduce_prod(tf.cast(shape(encoded)[:2], tf.int64)),
+        lambda: tf.ensure_shape(tf.numpy_function(pixels_in, [encoded], tf.int64, stateful=False), ()),
+    )
+    refused = tf.debugging.Assert(pixels <= PIXELS, [pixels, f"pixels, more than {PIXELS:,}"])
+    with tf.control_dependencies([refused]):
+        return decode(tf.identity(encoded), channels)
 
 
 def decode_palette(encoded: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
@@ -62,12 +81,12 @@ def read_image(path: str | Path, channels: int) -> np.ndarray:
     expect(Path(path).is_file(), "image", "the path of an image", str(path))
     file = tf.data.Dataset.from_tensors(Path(path).read_bytes())
     try:
-        return next(file.map(lambda encoded: decode(encoded, channels)).as_numpy_iterator())
+        return next(file.map(lambda encoded: decode_bounded(encoded, channels)).as_numpy_iterator())
     except tf.errors.OpError as error:
         raise invalid("image", f"a JPEG, PNG, GIF or BMP ({reason_of(error)})", str(path)) from error
 
 
 def reason_of(error: tf.errors.OpError) -> str:
     """What TensorFlow says, without where it says it."""
-    where = r".*Iterator::Root\S*: |\{\{.*?\}\} *|assertion failed: |[\[\]]"
+    where = r".*Iterator::Root\S*: |\{\{.*?\}\} *|assertion failed: |ValueError: |[\[\]]"
     return re.sub(where, "", error.message.splitlines()[0])

@@ -3,10 +3,12 @@
 import json
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import sha256
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet.checks import expect
-from keras_resnet.data.decoding import decode, reason_of
+from keras_resnet.data.decoding import PIXELS, decode, decode_bounded, reason_of
 from keras_resnet.data.sources import Arrays, Moments, Shape, Source, View, arranged, evenly
 from keras_resnet.files import replaced
 
@@ -72,7 +74,7 @@ class Encoded:
         )
         return seen.batch(size, drop_remainder=complete)
 
-    @property
+    @cached_property
     def moments(self) -> Moments:
         """Every image counts the same, whatever its size; from `SAMPLE` images, remembered on disk."""
         sample = self.numbers[evenly(SAMPLE, len(self))]
@@ -98,7 +100,7 @@ def look(store: Store, numbers: np.ndarray) -> np.ndarray:
     """Heights and widths, int [N, 2], by decoding each image whole. 0 for those that cannot be decoded."""
 
     def size(place: tf.Tensor, number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return place, tf.shape(decode(store.read(number), store.channels))[:2]
+        return place, tf.shape(decode_bounded(store.read(number), store.channels))[:2]
 
     sizes = np.zeros((len(numbers), 2), "int64")
     bar = keras.utils.Progbar(len(numbers), unit_name="image", verbose=int(len(numbers) > QUIET))
@@ -111,14 +113,18 @@ def look(store: Store, numbers: np.ndarray) -> np.ndarray:
 
 def unreadable(store: Store, numbers: np.ndarray, sizes: np.ndarray) -> list[tuple[str, str]]:
     """Name, and what is wrong, of those whose size is 0."""
-    return [(store.name(number), reason(store, number)) for number in numbers[sizes[:, 0] == 0]]
+    broken = numbers[sizes[:, 0] == 0]
+    images = tf.data.Dataset.from_tensor_slices(broken).map(
+        lambda number: decode_bounded(store.read(number), store.channels), tf.data.AUTOTUNE
+    )
+    reasons = map(reason, repeat(iter(images), len(broken)))
+    return [(store.name(number), why) for number, why in zip(broken, reasons, strict=True)]
 
 
-def reason(store: Store, number: int) -> str:
-    """The error with which a training would stop."""
-    image = tf.data.Dataset.from_tensors(number).map(lambda number: decode(store.read(number), store.channels))
+def reason(images: Iterator[tf.Tensor]) -> str:
+    """The error with which a training would stop at the next image."""
     try:
-        next(iter(image))
+        next(images)
     except tf.errors.OpError as error:
         return reason_of(error)
     return "an empty image"
@@ -132,12 +138,14 @@ def encoded_source(
     labels: np.ndarray,
     splits: Mapping[str, np.ndarray],
     on_error: str,
+    ignored: Sequence[tuple[str, str]] = (),
 ) -> Source:
     """The splits of a store; those of one size that fit are held in memory.
 
     Args:
         splits: The numbers of each.
         on_error: Of `load_data`.
+        ignored: What is no image, and why.
     """
     if on_error == "ignore":
         shape: Shape = (None, None, store.channels)
@@ -145,17 +153,22 @@ def encoded_source(
     else:
         every = np.arange(len(store))
         sizes = np.array(remembered(lambda: look(store, every).tolist(), "sizes", store.files))
-        broken = np.flatnonzero(sizes[:, 0] == 0)
+        broken = np.flatnonzero((sizes[:, 0] == 0) | (sizes.prod(1) > PIXELS))
         sizes[broken] = look(store, broken)  # it may have been the disk
         skipped = unreadable(store, every, sizes)
-        report(skipped, on_error)
         good = sizes[:, 0] > 0
+        expect_readable(skipped, on_error)
+        if skipped:
+            gone = lost(labels[splits["train"]], good[splits["train"]], class_names)
+            text = f"{len(skipped)} images cannot be decoded and are left out: {shown(skipped)}{gone}"
+            warnings.warn(text, stacklevel=6)
         shape = (*common(sizes[good]), store.channels)
     kept = {split: numbers[good[numbers]] for split, numbers in splits.items()}
     examples = {split: Encoded(store, numbers, labels[numbers], shape) for split, numbers in kept.items()}
     if None not in shape and fits(sum(map(len, kept.values())), shape):
-        return arranged(name, about, class_names, {split: in_memory(part) for split, part in examples.items()}, skipped)
-    return arranged(name, about, class_names, examples, skipped)
+        held = {split: in_memory(part) for split, part in examples.items()}
+        return arranged(name, about, class_names, held, skipped, ignored)
+    return arranged(name, about, class_names, examples, skipped, ignored)
 
 
 def fits(count: int, shape: Shape) -> bool:
@@ -168,13 +181,31 @@ def common(sizes: np.ndarray) -> tuple[int | None, int | None]:
     return tuple(first[0]) if (sizes == sizes[:1]).all() else (None, None)
 
 
-def report(broken: Sequence[tuple[str, str]], on_error: str) -> None:
-    names = "; ".join(f"{name} ({why})" for name, why in broken[:SHOWN])
-    names += f", and {len(broken) - SHOWN} more" if len(broken) > SHOWN else ""
+def lost(labels: np.ndarray, good: np.ndarray, class_names: Sequence[str]) -> str:
+    """Names the classes of which no training image can be decoded, with how many there are.
+
+    Raises:
+        ArgumentError: If fewer than two classes are left.
+    """
+    had, left = (np.bincount(chosen, minlength=len(class_names)) for chosen in (labels, labels[good]))
+    empty = [f"{name} ({had[label]:,})" for label, name in enumerate(class_names) if had[label] and not left[label]]
+    wanted = "training images of at least two classes that can be decoded"
+    expect(not empty or np.count_nonzero(left) > 1, "data", wanted, f"none of {', '.join(empty)}")
+    return f". No training image is left of: {', '.join(empty)}" if empty else ""
+
+
+def expect_readable(broken: Sequence[tuple[str, str]], on_error: str) -> None:
     wanted = "images that can be decoded; `on_error='skip'` leaves the others out"
-    expect(on_error == "skip" or not broken, "data", wanted, names)
-    if broken:
-        warnings.warn(f"{len(broken)} images cannot be decoded and are left out: {names}", stacklevel=5)
+    expect(on_error == "skip" or not broken, "data", wanted, shown(broken))
+
+
+def shown(broken: Sequence[tuple[str, str]]) -> str:
+    return some_of([f"{name} ({why})" for name, why in broken])
+
+
+def some_of(names: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    return "; ".join(names[:SHOWN]) + (f", and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 def in_memory(examples: Encoded) -> Arrays:
@@ -188,7 +219,8 @@ def in_memory(examples: Encoded) -> Arrays:
 
 def remembered(measure: Callable[[], Any], kind: str, files: Sequence[str], *more: str) -> Any:
     """What `measure` returns, or returned for the same files: as JSON, in Keras' folder of the user."""
-    key = sha256("\n".join((tf.__version__, *more, *map(state, files))).encode()).hexdigest()
+    described = "\n".join((tf.__version__, *more, *map(state, files)))
+    key = sha256(described.encode("utf-8", "surrogateescape")).hexdigest()
     folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "keras_resnet"
     path = folder / f"{kind}-{key[:32]}.json"
     with suppress(OSError, ValueError):  # nothing there, or not whole

@@ -114,6 +114,7 @@ class Report:
     per_class: tuple[int, int]  # training images of the smallest and of the largest class
     sizes: tuple[tuple[int, int], tuple[int, int]]  # least and greatest height and width
     unreadable: tuple[tuple[str, str], ...]  # names, and why
+    ignored: tuple[tuple[str, str], ...] = ()  # what is beside the images, and why
 
     def __str__(self) -> str:
         splits = ", ".join(f"{split} {count:,}" for split, count in self.images.items())
@@ -124,7 +125,9 @@ class Report:
             f"height x width: {low if low == high else f'{low} to {high}'}",
             f"cannot be decoded: {len(self.unreadable)}",
         ]
-        return "\n".join(lines + [f"  {name}: {why}" for name, why in self.unreadable])
+        lines += [f"  {name}: {why}" for name, why in self.unreadable]
+        lines += [f"ignored: {len(self.ignored)}"] * bool(self.ignored)
+        return "\n".join(lines + [f"  {name}: {why}" for name, why in self.ignored])
 
 
 def check(source: Source) -> Report:
@@ -140,6 +143,7 @@ def check(source: Source) -> Report:
         per_class=(int(of_class.min()), int(of_class.max())),
         sizes=(pair(sizes.min(0, initial=2**31)), pair(sizes.max(0, initial=0))),
         unreadable=(*source.skipped, *(image for _, broken in looked for image in broken)),
+        ignored=source.ignored,
     )
 
 

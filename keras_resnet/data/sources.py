@@ -116,6 +116,7 @@ class Source:
     test: Examples
     validation: Examples | None = None
     skipped: tuple[tuple[str, str], ...] = ()  # images left out, and why
+    ignored: tuple[tuple[str, str], ...] = ()  # files and folders beside the images, and why
 
     @property
     def splits(self) -> dict[str, Examples]:
@@ -153,6 +154,7 @@ def arranged(
     class_names: Sequence[str],
     splits: Mapping[str, Any],
     skipped: Sequence[tuple[str, str]] = (),
+    ignored: Sequence[tuple[str, str]] = (),
 ) -> Source:
     """A source with a test split: its own, or else its validation split, or else every fifth training image."""
     train, test, validation = splits["train"], splits.get("test"), splits.get("validation")
@@ -160,7 +162,7 @@ def arranged(
         test, validation, about = validation, None, f"{about}; the test is its validation split"
     elif test is None:
         (train, test), about = held_out(train, len(train) // HELD_OUT), f"{about}; a fifth is held out as the test"
-    return Source(name, about, tuple(class_names), train, test, validation, tuple(skipped))
+    return Source(name, about, tuple(class_names), train, test, validation, tuple(skipped), tuple(ignored))
 
 
 def held_out(examples: Examples, count: int) -> tuple[Examples, Examples]:

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from helpers.folders import classes, encoded_as, folder_of, picture
 from keras_resnet.checks import ArgumentError
 from keras_resnet.data import Arrays, check, digits, encoded, evaluation_batches, evenly, load_data, training_batches
 
@@ -20,32 +21,6 @@ def home(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("keras")
     monkeypatch.setenv("KERAS_HOME", str(folder))
     return folder / "keras_resnet"
-
-
-def picture(seed=0, size=(64, 48)):
-    """Smooth colours, as a photograph's."""
-    coarse = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), dtype="uint8")
-    return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
-
-
-def encoded_as(format_, image, **options):
-    file = io.BytesIO()
-    image.save(file, format_, **options)
-    return file.getvalue()
-
-
-def folder_of(path, contents):
-    for name, content in contents.items():
-        (path / name).parent.mkdir(parents=True, exist_ok=True)
-        (path / name).write_bytes(content)
-    return path
-
-
-def classes(path, counts, size=lambda number: (16 + number, 12)):
-    """PNGs of different sizes, a subfolder for each class."""
-    places = [(name, number) for name, count in counts.items() for number in range(count)]
-    pictures = {f"{name}/{number}.png": picture(number, size(number)) for name, number in places}
-    return folder_of(path, {place: encoded_as("PNG", image) for place, image in pictures.items()})
 
 
 def images_of(examples, view=None):
@@ -205,8 +180,7 @@ LAYOUTS = {  # what is wrong: (files, message)
     "another class": (("train/ant/1", "train/bee/1", "test/ant/1", "test/cat/1"), r"same classes.*\['bee', 'cat'\]"),
     "a class missing": (("train/ant/1", "train/bee/1", "test/ant/1"), r"same classes.*\['bee'\]"),
     "no classes": (("1", "2"), "a subfolder for each class"),
-    "one class": (("ant/1",), "a subfolder for each class"),
-    "a split of unknown name": (("train/ant/1", "train/bee/1", "quiz/ant/1"), r"splits alone.*\['quiz'\]"),
+    "one class": (("ant/1",), r"a subfolder for each class, at least two, found: ant\."),
     "two of one split": (("train/ant/1", "val/ant/1", "validation/ant/1"), r"one folder for a split"),
     "an empty class": (("train/ant/1", "train/bee/.gitkeep"), r"every class.*\['bee'\]"),
 }
