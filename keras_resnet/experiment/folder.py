@@ -55,7 +55,7 @@ def experiment(
         ValueError: Before anything is trained or written, for unknown names or values out of range.
     """
     strategy = distribute.strategy(run.strategy)
-    resolved = Resolved.of(run, data)
+    resolved = Resolved.of(run, data, distribute.replicas(strategy))
     chief, several = distribute.is_chief(strategy), distribute.workers(strategy)[1] > 1
     expect(resume or not several, "resume", "True with several workers, which share one folder", resume)
     say = say if chief else silent

@@ -12,6 +12,7 @@ from keras_resnet.data import Source, load_data
 from keras_resnet.experiment.run import Run
 from keras_resnet.networks import zoo
 from keras_resnet.training import Recipe
+from keras_resnet.training.fitting import with_possible_batch
 
 SMALL = 64  # pixels up to which images are trained on as CIFAR's are
 
@@ -34,15 +35,16 @@ class Resolved:
     config: zoo.Config  # the network's row, with the changes of the recipe and of the run
 
     @classmethod
-    def of(cls, run: Run, data: Source | None = None) -> "Resolved":
+    def of(cls, run: Run, data: Source | None = None, replicas: int = 1) -> "Resolved":
         """Raises a ValueError for unknown names and values out of range.
 
         Args:
             run: The settings.
             data: Where they are loaded already; before anything is held out.
+            replicas: Which share a batch.
         """
         source = load_data(data or run.data, data_dir=run.data_dir, validation=run.validation, on_error=run.on_error)
-        recipe = recipe_for(run, source)
+        recipe = recipe_for(run, source, replicas)
         return cls(run, source, recipe, zoo.row(run.row, **changes_by_recipe(run, recipe)))
 
     @property
@@ -93,11 +95,13 @@ class Resolved:
         return [Phase("frozen", replace(recipe, epochs=first), frozen), Phase("", second, None)]
 
 
-def recipe_for(run: Run, source: Source) -> Recipe:
-    """The one that is named, or the one for such data, changed."""
+def recipe_for(run: Run, source: Source, replicas: int = 1) -> Recipe:
+    """The one that is named, or the one for such data, changed. A batch that nobody set fits the data."""
     height, width, _ = source.shape
     small = height and width and max(height, width) <= SMALL
-    return run.changed(run.recipe_name or ("fast" if small else "bag_of_tricks"))
+    recipe = run.changed(run.recipe_name or ("fast" if small else "bag_of_tricks"))
+    is_set = "batch_size" in run.changes or isinstance(run.recipe, Recipe)  # a search takes rows too
+    return recipe if is_set else with_possible_batch(recipe, len(source.train), replicas)
 
 
 def changes_by_recipe(run: Run, recipe: Recipe) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A model, data and a recipe that fit one another, checked once, and the batches that they make."""
 
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 
 import keras
 import tensorflow as tf
@@ -63,6 +64,21 @@ def check_fit(model: keras.Model, source: Source, recipe: Recipe) -> Training:
     expect_one_size(source.train, training.preprocessing)
     expect_augmentable(training)
     return training
+
+
+def with_possible_batch(recipe: Recipe, images: int, replicas: int = 1) -> Recipe:
+    """A ready recipe, whose batch is reduced where there are fewer training images. A warning says so.
+
+    Raises:
+        ValueError: If there is not one image for each replica.
+    """
+    if recipe.batch_size <= images:
+        return recipe
+    largest = images - images % replicas
+    expect(largest, "data", f"at least {replicas} training images, one for each replica", images)
+    text = f"The recipe's batch of {recipe.batch_size} images is reduced to {largest}: there are {images} to train on."
+    warnings.warn(text, stacklevel=3)
+    return replace(recipe, batch_size=largest)
 
 
 def expect_validation(source: Source, recipe: Recipe) -> None:

@@ -22,7 +22,14 @@ from keras_resnet.predict import ends_in_logits
 from keras_resnet.training import distribute
 from keras_resnet.training.checkpoint import Checkpoint
 from keras_resnet.training.cluster import is_chief
-from keras_resnet.training.fitting import Training, batches_to_train, batches_to_watch, check_fit, strategy_of
+from keras_resnet.training.fitting import (
+    Training,
+    batches_to_train,
+    batches_to_watch,
+    check_fit,
+    strategy_of,
+    with_possible_batch,
+)
 from keras_resnet.training.optimizer import Average, Held, HoldUntil, learning_rate, optimizer
 from keras_resnet.training.peers import peers_watched
 from keras_resnet.training.recipes import Recipe, recipe_of
@@ -58,6 +65,7 @@ def train(
         data: As `keras_resnet.load_data` takes it. The validation split, or the test split where there is none, is
             evaluated after every epoch; the test split never chooses anything.
         recipe: One of `keras_resnet.RECIPES`, or its name. Its `network` and `precision` are for who builds the model.
+            The batch of a name is reduced, with a warning, where there are fewer training images.
         folder: Made if it does not exist. None: nothing is kept but the model.
         seed: Of the order of the images and their augmentation. Call `keras.utils.set_random_seed` before building
             the model, so that its start follows a seed too.
@@ -75,7 +83,10 @@ def train(
             other outputs, the folder has a run and `resume` is False, or that run was another one.
         FloatingPointError: If a loss is not finite. The last whole epoch before it is in the folder.
     """
-    training = check_fit(model, load_data(data), recipe_of(recipe))
+    source, row = load_data(data), recipe_of(recipe)
+    if isinstance(recipe, str):
+        row = with_possible_batch(row, len(source.train), distribute.replicas(strategy_of(model)))
+    training = check_fit(model, source, row)
     return fit(training, folder, seed=seed, resume=resume, callbacks=callbacks, verbose=verbose)
 
 

@@ -112,7 +112,8 @@ class HyperResNet(keras_tuner.HyperModel):
 
     def around(self, space: Callable[..., Drawn], recipe: Any, changes: Mapping[str, Any]) -> Callable[[Any], Drawn]:
         """The ready space, from the base network under the recipe's own changes of it."""
-        base_recipe = recipe_for(replace(self.base, recipe=recipe, changes=changes), self.source)
+        run = replace(self.base, recipe=recipe, changes=changes)
+        base_recipe = recipe_for(run, self.source, distribute.replicas(self.devices))
         config, recipe = settled(self.base.row, base_recipe)
         return partial(space, config=config, recipe=recipe)
 

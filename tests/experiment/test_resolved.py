@@ -12,8 +12,8 @@ from keras_resnet.networks.config import ResNetConfig
 SMALL = {"stages": [[8], [8]], "stem_filters": 8}
 
 
-def source(height=40, width=48):
-    return load_data(((np.zeros((20, height, width, 3), "uint8"), np.arange(20) % 2),) * 2)
+def source(height=40, width=48, images=256):
+    return load_data(((np.zeros((images, height, width, 3), "uint8"), np.arange(images) % 2),) * 2)
 
 
 def resolved(images=None, **given):
@@ -49,6 +49,23 @@ def test_the_recipe_is_the_named_one_or_goes_by_the_data(given, recipe):
 
 def test_larger_images_have_the_bag_of_tricks():
     assert resolved(source(height=65)).recipe == RECIPES["bag_of_tricks"]
+
+
+@pytest.mark.parametrize(("replicas", "batch"), [(1, 20), (8, 16)])
+def test_the_batch_of_a_ready_recipe_is_reduced_to_the_images_and_said(replicas, batch):
+    for given in ({}, {"recipe": "wrn"}):
+        with pytest.warns(UserWarning, match=rf"batch of 128 images is reduced to {batch}: there are 20 to train on"):
+            found = Resolved.of(Run(network="resnet20", data="arrays", **given), source(images=20), replicas).recipe
+        assert found == replace(RECIPES[given.get("recipe", "fast")], batch_size=batch)
+
+
+def test_a_batch_that_was_set_is_not_reduced():
+    assert resolved(source(images=20), changes={"batch_size": 21}).recipe.batch_size == 21
+
+
+def test_an_image_for_every_replica_is_needed():
+    with pytest.raises(ValueError, match=r"`data`. Expected at least 24 training images, one for each replica"):
+        Resolved.of(Run(network="resnet20", data="arrays"), source(images=20), 24)
 
 
 def test_the_row_has_what_the_recipe_sets_and_the_run_changes():

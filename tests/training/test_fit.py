@@ -169,6 +169,11 @@ class TestTrain:
             train(build(), FEW, recipe, tmp_path / "run")
         assert not list(tmp_path.rglob("*.*"))
 
+    def test_the_batch_of_a_named_recipe_is_reduced_to_the_images(self):
+        five = FEW.train[np.arange(5)]
+        with pytest.warns(UserWarning, match="batch of 64 images is reduced to 5: there are 5 to train on"):
+            train(linear(), replace(FEW, train=five), "digits", callbacks=[Stop(1)], verbose=0)
+
     @pytest.mark.parametrize("name", ["history.csv", "checkpoint.npz", "best.weights.h5"])
     def test_an_earlier_run_is_refused_before_training(self, name, tmp_path, monkeypatch):
         (tmp_path / name).write_text("earlier")
