@@ -47,6 +47,11 @@ def hardware() -> str:
     return ", ".join([*counted, f"{cores()} cores of {processor()}"])
 
 
+def on_terminal() -> bool:
+    """Whether standard output can show a progress bar: a terminal or a notebook, and no file."""
+    return sys.stdout.isatty() or "ipykernel" in sys.modules
+
+
 def versions() -> dict[str, str]:
     """Python's, and of the libraries that are imported, whichever distribution brought them."""
     imported = {name: module for name in LIBRARIES if (module := sys.modules.get(name))}

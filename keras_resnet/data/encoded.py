@@ -20,6 +20,7 @@ from keras_resnet.checks import expect
 from keras_resnet.data.decoding import PIXELS, decode, decode_bounded, reason_of
 from keras_resnet.data.sources import Arrays, Moments, Shape, Source, View, arranged, evenly
 from keras_resnet.files import replaced
+from keras_resnet.machine import on_terminal
 
 FITS = 4 * 2**30  # bytes of decoded images that are held in memory
 SAMPLE = 4096  # images that mean and standard deviation are taken from, evenly spaced
@@ -103,7 +104,7 @@ def look(store: Store, numbers: np.ndarray) -> np.ndarray:
         return place, tf.shape(decode_bounded(store.read(number), store.channels))[:2]
 
     sizes = np.zeros((len(numbers), 2), "int64")
-    bar = keras.utils.Progbar(len(numbers), unit_name="image", verbose=int(len(numbers) > QUIET))
+    bar = keras.utils.Progbar(len(numbers), unit_name="image", verbose=int(len(numbers) > QUIET and on_terminal()))
     seen = tf.data.Dataset.from_tensor_slices(np.asarray(numbers, "int64")).enumerate()
     for places, measured in seen.map(size, tf.data.AUTOTUNE).ignore_errors().batch(SIZE).as_numpy_iterator():
         sizes[places] = measured

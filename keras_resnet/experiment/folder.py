@@ -14,7 +14,7 @@ import numpy as np
 from keras_resnet.analysis.plots import plot_confusion, plot_history
 from keras_resnet.checks import expect
 from keras_resnet.data import Source, raw_images
-from keras_resnet.experiment.resolved import Resolved
+from keras_resnet.experiment.resolved import FROZEN, Phase, Resolved
 from keras_resnet.experiment.run import Run
 from keras_resnet.files import completed, new_folder, replaced, write_json
 from keras_resnet.graph.complexity import complexity
@@ -25,7 +25,16 @@ from keras_resnet.modelcard import Card, Preprocessing, attach
 from keras_resnet.networks.loading import load_model
 from keras_resnet.serving.compare import run_elsewhere
 from keras_resnet.serving.export import export
-from keras_resnet.training import Evaluation, check_fit, distribute, evaluate, fit, read_history
+from keras_resnet.training import (
+    Evaluation,
+    check_fit,
+    delivered_epoch,
+    distribute,
+    evaluate,
+    fit,
+    join_histories,
+    read_history,
+)
 
 SHOWN = 10  # images, and class names
 Say = Callable[[str], None]
@@ -59,8 +68,6 @@ def experiment(
     chief, several = distribute.is_chief(strategy), distribute.workers(strategy)[1] > 1
     expect(resume or not several, "resume", "True with several workers, which share one folder", resume)
     say = say if chief else silent
-    if strategy:
-        say(distribute.sharing(strategy, resolved.recipe.batch_size))
     model, phases = resolved.build(strategy), resolved.phases
     training = check_fit(model, resolved.source, resolved.recipe)
     freeze(model, run.freeze)  # says now whether there is such a part
@@ -72,11 +79,21 @@ def experiment(
             return None
         if chief and not (folder / "run.json").exists():
             write_run(folder, resolved)
-        say(f"Training {resolved.title} ({class_names(resolved.source)}) into {folder}")
-        for phase in phases:
+        say(f"Training {resolved.title} into {folder}: {resolved.decided} {class_names(resolved.source)}.")
+        if strategy:
+            say(distribute.sharing(strategy, resolved.recipe.batch_size))
+        if chief:
+            join_histories(folder, FROZEN)
+        for phase in to_train(phases, folder):
             freeze(model, phase.frozen)
-            fit(replace(training, recipe=phase.recipe), folder / phase.folder, seed=run.seed, resume=resume)
+            fit(replace(training, recipe=phase.recipe), folder, seed=run.seed, resume=resume, part=phase.part)
         return finish(folder, model, resolved, say) if chief else None
+
+
+def to_train(phases: list[Phase], folder: Path) -> list[Phase]:
+    """Those from the last that was begun: its checkpoint has all of a training's state."""
+    begun = [number for number, phase in enumerate(phases) if (folder / phase.part.folder / "checkpoint.npz").exists()]
+    return phases[max(begun, default=0) :]
 
 
 def silent(_: str) -> None:
@@ -85,7 +102,7 @@ def silent(_: str) -> None:
 
 def class_names(source: Source) -> str:
     more = ", ..." if source.classes > SHOWN else ""
-    return f"{source.classes} classes, {', '.join(source.class_names[:SHOWN])}{more}"
+    return f"{source.classes} classes: {', '.join(source.class_names[:SHOWN])}{more}"
 
 
 def resumed(folder: Path, run: Run) -> Path:
@@ -125,17 +142,17 @@ def counts(source: Source) -> dict[str, int]:
 
 def finish(folder: Path, model: keras.Model, resolved: Resolved, say: Say) -> Card:
     """All that the folder holds besides what the training wrote, the card last: it says that the run has ended."""
-    seconds = sum(epoch["seconds"] for history in folder.rglob("history.csv") for epoch in read_history(history))
     describe(model, resolved, {})
     save(model, folder)
     final = load_model(folder / "model.keras")  # of one device: what the user gets is measured
     evaluation = evaluate(final, resolved.source)
-    describe(final, resolved, {**evaluation.metrics(), "training_seconds": round(seconds, 1)})
+    seconds = round(sum(epoch["seconds"] for epoch in read_history(folder / "history.csv")), 1)
+    describe(final, resolved, {**evaluation.metrics(), "training_seconds": seconds})
     save(final, folder)
     exported = folder / "saved_model" / "1"
     if not exported.exists():
         export(final, folder / "saved_model")
-    write_evaluation(folder, evaluation, resolved.title, say)
+    write_evaluation(folder, evaluation, resolved, say)
     show_predictions(exported, final.card.preprocessing, resolved.source, say)
     final.card.write(folder)
     say(f"Accuracy on {evaluation.images} held-out images: {evaluation.top1:.2%}")
@@ -164,15 +181,18 @@ def describe(model: keras.Model, resolved: Resolved, metrics: Mapping[str, float
     attach(model, replace(model.card, **known))
 
 
-def write_evaluation(folder: Path, evaluation: Evaluation, title: str, say: Say) -> None:
+def write_evaluation(folder: Path, evaluation: Evaluation, resolved: Resolved, say: Say) -> None:
     """`evaluation.json` and, where matplotlib is installed, the two figures."""
     record = {**evaluation.metrics(), "per_class": evaluation.per_class, "confusion": evaluation.confusion.tolist()}
     write_json(folder / "evaluation.json", record)
     if not find_spec("matplotlib"):
         say("No curves.png, no confusion.png: they need matplotlib, as in keras-resnet-zoo[plots].")
         return
-    plot_history(read_history(folder / "history.csv"), folder / "curves.png", title)
-    plot_confusion(evaluation.confusion, evaluation.class_names, folder / "confusion.png", title)
+    history, chosen = read_history(folder / "history.csv"), resolved.source.validation is not None
+    delivered = delivered_epoch(history, chosen, resolved.phases[-1].part.before)
+    watched = "validation" if chosen else "test"
+    plot_history(history, folder / "curves.png", resolved.title, watched=watched, delivered=delivered)
+    plot_confusion(evaluation.confusion, evaluation.class_names, folder / "confusion.png", resolved.title)
 
 
 def show_predictions(exported: Path, preprocessing: Preprocessing, source: Source, say: Say) -> None:

@@ -11,18 +11,19 @@ from keras_resnet.checks import expect, expect_known
 from keras_resnet.data import Source, load_data
 from keras_resnet.experiment.run import Run
 from keras_resnet.networks import zoo
-from keras_resnet.training import Recipe
+from keras_resnet.training import Part, Recipe
 from keras_resnet.training.fitting import with_possible_batch
 
+FROZEN = "frozen"  # the folder of the first half, below the run's
 SMALL = 64  # pixels up to which images are trained on as CIFAR's are
 
 
 class Phase(NamedTuple):
     """A part of a training."""
 
-    folder: str  # below the run's
     recipe: Recipe
     frozen: str | None  # up to which part of the network
+    part: Part
 
 
 @dataclass(frozen=True)
@@ -88,20 +89,46 @@ class Resolved:
         """One; or two halves, the second of all layers at a tenth of the learning rate."""
         recipe, frozen = self.recipe, self.run.freeze
         if frozen is None:
-            return [Phase("", recipe, None)]
+            return [Phase(recipe, None, Part())]
         expect(recipe.epochs > 1, "epochs", "at least 2, for two halves", recipe.epochs)
         first = ceil(recipe.epochs / 2)
         second = replace(recipe, epochs=recipe.epochs - first, lr=recipe.lr / 10)
-        return [Phase("frozen", replace(recipe, epochs=first), frozen), Phase("", second, None)]
+        return [
+            Phase(replace(recipe, epochs=first), frozen, Part(FROZEN, 0, recipe.epochs)),
+            Phase(second, None, Part("", first)),
+        ]
+
+    @property
+    def decided(self) -> str:
+        """What a training is about to do, and why."""
+        recipe, source = self.recipe, self.source
+        name, why = recipe_and_why(self.run, source)
+        changed = "".join(f", {key}={value}" for key, value in self.run.changes.items())
+        first = self.phases[0].recipe.epochs
+        frozen = f" (the first {first} with all up to {self.run.freeze} frozen)" if self.run.freeze else ""
+        validation = f"{len(source.validation):,} validate and choose the epoch, " if source.validation else ""
+        watched = "" if source.validation else " and are watched, the last epoch is kept"
+        return (
+            f"recipe {name} ({why}){changed}; {recipe.epochs} epochs{frozen}, batches of {recipe.batch_size}, "
+            f"learning rate {recipe.lr:g} ({recipe.schedule}), images of {'x'.join(map(str, self.input_shape))}, "
+            f"{recipe.precision}. Data: {source.about}; {len(source.train):,} images train, {validation}"
+            f"{len(source.test):,} test{watched}."
+        )
 
 
 def recipe_for(run: Run, source: Source, replicas: int = 1) -> Recipe:
     """The one that is named, or the one for such data, changed. A batch that nobody set fits the data."""
-    height, width, _ = source.shape
-    small = height and width and max(height, width) <= SMALL
-    recipe = run.changed(run.recipe_name or ("fast" if small else "bag_of_tricks"))
+    recipe = run.changed(recipe_and_why(run, source)[0])
     is_set = "batch_size" in run.changes or isinstance(run.recipe, Recipe)  # a search takes rows too
     return recipe if is_set else with_possible_batch(recipe, len(source.train), replicas)
+
+
+def recipe_and_why(run: Run, source: Source) -> tuple[str, str]:
+    """Its name, and what it was chosen by."""
+    height, width, _ = source.shape
+    small = height and width and max(height, width) <= SMALL
+    by_size = ("fast", f"for images of up to {SMALL} pixels") if small else ("bag_of_tricks", "for larger images")
+    return run.recipe_and_why or by_size
 
 
 def changes_by_recipe(run: Run, recipe: Recipe) -> dict[str, Any]:

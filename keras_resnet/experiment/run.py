@@ -46,9 +46,13 @@ class Run:
         return zoo.row(self.network, **self.config)
 
     @property
-    def recipe_name(self) -> str | None:
-        """None where it goes by the size of the images."""
-        return self.recipe or ("finetune" if self.weights else "digits" if self.data == "digits" else None)
+    def recipe_and_why(self) -> tuple[str, str] | None:
+        """The recipe's name, and what it was chosen by; None where it goes by the size of the images."""
+        if self.recipe:
+            return self.recipe, "as asked for"
+        if self.weights:
+            return "finetune", "for a start from weights"
+        return ("digits", "for these data") if self.data == "digits" else None
 
     def changed(self, recipe: str) -> Recipe:
         """The recipe of that name with the changes."""
@@ -62,8 +66,8 @@ class Run:
         check_size(self.size, self.row)
         check_part(self.freeze, self.row)
         check_arguments(self.row, None, self.weights, self.remat)
-        if self.recipe_name:
-            self.changed(self.recipe_name)
+        if self.recipe_and_why:
+            self.changed(self.recipe_and_why[0])
 
     @property
     def command(self) -> str:

@@ -3,9 +3,12 @@ from .evaluate import evaluate as evaluate
 from .evaluate import source_for as source_for
 from .fitting import Training as Training
 from .fitting import check_fit as check_fit
+from .progress import Part as Part
+from .progress import delivered_epoch as delivered_epoch
+from .progress import join_histories as join_histories
+from .progress import read_history as read_history
 from .recipes import RECIPES as RECIPES
 from .recipes import Recipe as Recipe
 from .recipes import recipe_of as recipe_of
 from .train import fit as fit
-from .train import read_history as read_history
 from .train import train as train

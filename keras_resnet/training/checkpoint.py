@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_resnet.checks import expect, invalid
 from keras_resnet.files import replaced
+from keras_resnet.training.progress import keep_epochs
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -27,6 +28,7 @@ class Checkpoint(keras.callbacks.Callback):
         best: The weights of the lowest validation loss go there; None: nothing is chosen.
         identity: What a run must have in common with the one that it resumes.
         writer: Whether this process writes.
+        before: Epochs of the run's earlier parts, which are in the log too.
     """
 
     def __init__(
@@ -37,9 +39,10 @@ class Checkpoint(keras.callbacks.Callback):
         best: Path | None,
         identity: dict[str, Any],
         writer: bool = True,
+        before: int = 0,
     ):
         super().__init__()
-        self.path, self.others, self.log, self.best = path, others, log, best
+        self.path, self.others, self.log, self.best, self.before = path, others, log, best, before
         self.identity, self.writer = json.loads(json.dumps(identity)), writer
         self.epochs, self.lowest, self.failed, self.stopped = 0, float("inf"), False, False
         self.saved: dict[str, np.ndarray] = {}
@@ -55,8 +58,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.epochs, self.lowest, self.stopped = state["epochs"], state["lowest"], state["stopped"]
         self.numbers = state["callbacks"]
         if self.writer:
-            with open(self.log, "r+b") as file:
-                file.truncate(state["log"])
+            keep_epochs(self.log, self.before + self.epochs)
 
     def check(self, identity: dict[str, Any]) -> None:
         """Raises an ArgumentError unless the run is the one that is resumed."""
@@ -98,7 +100,7 @@ class Checkpoint(keras.callbacks.Callback):
         if self.failed:
             self.model.stop_training = True
             return
-        self.epochs = epoch + 1
+        self.epochs = epoch + 1 - self.before
         if self.best and logs["val_loss"] < self.lowest:
             self.lowest = logs["val_loss"]
             self.write_best(self.best)
@@ -117,7 +119,6 @@ class Checkpoint(keras.callbacks.Callback):
             "lowest": float(self.lowest),
             "stopped": self.model.stop_training,
             "callbacks": {name: numbers_of(callback) for name, callback in self.named.items()},
-            "log": self.log.stat().st_size,
             "identity": self.identity,
         }
         arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in self.variables.items()}

@@ -1,7 +1,5 @@
 """From a model, data and a recipe to `model.fit`."""
 
-import csv
-import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,10 +30,21 @@ from keras_resnet.training.fitting import (
 )
 from keras_resnet.training.optimizer import Average, Held, HoldUntil, learning_rate, optimizer
 from keras_resnet.training.peers import peers_watched
+from keras_resnet.training.progress import (
+    BAR,
+    LINES,
+    Counted,
+    Epochs,
+    Lines,
+    Measured,
+    Part,
+    read_history,
+    usual_verbosity,
+)
 from keras_resnet.training.recipes import Recipe, recipe_of
 
 Callbacks = list[keras.callbacks.Callback]
-Epochs = list[dict[str, float]]  # the rows of a history.csv
+WHOLE = Part()
 
 
 def train(
@@ -47,7 +56,7 @@ def train(
     seed: int = 0,
     resume: bool = False,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    verbose: int = 1,
+    verbose: int | None = None,
 ) -> Epochs:
     """Trains a model, and leaves the trained weights in it, and in its card how it reads images and names classes.
 
@@ -73,7 +82,8 @@ def train(
         callbacks: Keras', besides those of the recipe. A resumed run brings back the numbers among their attributes,
             and no more: not the weights that `EarlyStopping(restore_best_weights=True)` keeps (the best epoch is
             delivered without it).
-        verbose: 1 for a progress bar, 2 for a line an epoch, 0 for silence.
+        verbose: 1 for a progress bar, 2 for a line an epoch, 0 for silence. None: a bar on a terminal or in a
+            notebook, and elsewhere lines.
 
     Returns:
         The rows of `history.csv`.
@@ -97,35 +107,38 @@ def fit(
     seed: int = 0,
     resume: bool = False,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    verbose: int = 1,
+    verbose: int | None = None,
+    part: Part = WHOLE,
 ) -> Epochs:
-    """As `train`, of what `check_fit` returned."""
+    """As `train`, of what `check_fit` returned; perhaps a part of a longer run."""
     if folder is None:
         with TemporaryDirectory() as scratch:
-            return fit(training, scratch, seed=seed, callbacks=callbacks, verbose=verbose)
+            return fit(training, scratch, seed=seed, callbacks=callbacks, verbose=verbose, part=part)
     recipe, strategy = training.recipe, training.strategy
-    files, chief = Files(Path(folder)), is_chief(strategy)
+    files, chief = Files(Path(folder), part), is_chief(strategy)
     files.make(resume)
     fitted, own = compiled(training.model, recipe, training.steps_per_epoch * recipe.epochs)
     followed = [*own, *callbacks]
     best, run = files.best if training.source.validation else None, identity(training, seed)
-    checkpoint = Checkpoint(files.checkpoint, followed, files.history, best, run, writer=chief)
+    checkpoint = Checkpoint(files.checkpoint, followed, files.history, best, run, writer=chief, before=part.before)
     done = distribute.from_chief(strategy, checkpoint.epochs)
     expect(done == checkpoint.epochs, "folder", "the chief's checkpoint, as all workers must see it", str(folder))
     to_train, to_watch = batches_to_train(training, seed, done * training.steps_per_epoch), batches_to_watch(training)
+    last = part.before + recipe.epochs
+    verbose = (usual_verbosity() if verbose is None else verbose) if chief else 0
     with peers_watched(strategy), logged(files, chief) as loggers:
         fitted.fit(
             distribute.distributed(strategy, to_train),
-            initial_epoch=recipe.epochs if checkpoint.stopped else done,
+            initial_epoch=last if checkpoint.stopped else part.before + done,
             steps_per_epoch=training.steps_per_epoch,
-            epochs=recipe.epochs,
+            epochs=last,
             validation_data=distribute.distributed(strategy, to_watch),
-            callbacks=[*followed, *loggers, checkpoint],
+            callbacks=[*followed, *loggers, *progress(training, part.epochs or last, verbose), checkpoint],
             shuffle=False,  # the batches are
-            verbose=verbose if chief else 0,
+            verbose=int(verbose == BAR),
         )
     if checkpoint.failed:
-        reason = f"The loss was not a finite number in epoch {checkpoint.epochs + 1}."
+        reason = f"The loss was not a finite number in epoch {part.before + checkpoint.epochs + 1}."
         raise LossError(f"{reason} Received: recipe={recipe}")
     deliver(training, best if chief else None)
     return read_history(files.history) if chief else []
@@ -146,6 +159,7 @@ class Files:
     """What a training leaves in its folder."""
 
     folder: Path
+    part: Part
 
     @property
     def history(self) -> Path:
@@ -153,16 +167,16 @@ class Files:
 
     @property
     def checkpoint(self) -> Path:
-        return self.folder / "checkpoint.npz"
+        return self.folder / self.part.folder / "checkpoint.npz"
 
     @property
     def best(self) -> Path:
-        return self.folder / "best.weights.h5"
+        return self.folder / self.part.folder / "best.weights.h5"
 
     def make(self, resume: bool) -> None:
         """The folder. One that has a run is refused, unless that is to be resumed."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for path in (self.history, self.checkpoint, self.best):
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        for path in (*([] if self.part.before else [self.history]), self.checkpoint, self.best):
             wanted = f"one without a {path.name}, or `resume=True`"
             expect(resume or not path.exists(), "folder", wanted, str(self.folder))
 
@@ -205,13 +219,19 @@ def compiled(model: keras.Model, recipe: Recipe, steps: int) -> tuple[keras.Mode
     return fitted, callbacks
 
 
+def progress(training: Training, epochs: int, verbose: int) -> Callbacks:
+    """What shows it."""
+    watched = "validation" if training.source.validation else "test"
+    return {BAR: [Counted(epochs)], LINES: [Lines(epochs, watched)]}.get(verbose, [])
+
+
 @contextmanager
 def logged(files: Files, chief: bool) -> Iterator[Callbacks]:
     """What writes into the run's folder. The log of an epoch that was killed before its first checkpoint is dropped."""
     if not chief:
         yield []
         return
-    history, resumed = files.history, files.checkpoint.exists()
+    history, resumed = files.history, files.checkpoint.exists() or files.part.before > 0
     if not resumed and history.exists():
         text = history.read_text()
         wanted = "one whose history.csv is of a run"
@@ -223,20 +243,3 @@ def logged(files: Files, chief: bool) -> Iterator[Callbacks]:
     finally:
         if log.csv_file:  # which Keras leaves open where `fit` is interrupted
             log.csv_file.close()
-
-
-class Measured(keras.callbacks.Callback):
-    """Adds the learning rate and the seconds to what an epoch logs."""
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.began = time.perf_counter()
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
-        logs.update(learning_rate=float(rate), seconds=time.perf_counter() - self.began)
-
-
-def read_history(path: Path) -> Epochs:
-    """The epochs of a `history.csv`."""
-    with open(path, newline="") as file:
-        return [{key: float(value) for key, value in epoch.items()} for epoch in csv.DictReader(file)]

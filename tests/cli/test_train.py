@@ -61,8 +61,24 @@ class TestTheCommandTrain:
         assert card["metrics"]["accuracy"] >= 0.98
         assert card["data"]["test"] == 359
 
-    def test_shows_a_progress_bar_and_ten_predictions_beside_the_truth(self, trained):
-        assert "20/20" in trained[1]
+    def test_the_first_line_says_what_was_decided(self, trained):
+        first = trained[1].splitlines()[0]
+        assert first.startswith("Training resnet20 on digits into saved_models/resnet20-digits: recipe digits (")
+        for words in (
+            "30 epochs",
+            "batches of 64",
+            "learning rate 0.1 (cosine)",
+            "images of 8x8x1, float32",
+            "1,295 images train, 143 validate and choose the epoch, 359 test",
+        ):
+            assert words in first
+
+    def test_a_file_gets_a_line_an_epoch_and_no_escape_codes(self, trained):
+        epochs = [line for line in trained[1].splitlines() if line.startswith("Epoch ")]
+        assert [line.partition(":")[0] for line in epochs] == [f"Epoch {number}/30" for number in range(1, 31)]
+        assert "\x1b" not in trained[1]
+
+    def test_shows_ten_predictions_beside_the_truth(self, trained):
         _, _, shown = trained[1].partition("truth  prediction  probability\n")
         truth = [line.split()[0] for line in shown.splitlines()[:10]]
         prediction = [line.split()[1] for line in shown.splitlines()[:10]]
@@ -294,8 +310,7 @@ class TestRuns:
         start = self.train(tmp_path, "--set", "epochs=2") / "model.keras"
         options = "--freeze stage1 --size 8 --recipe finetune --set epochs=3 view=null"
         run = self.train(tmp_path, "--weights", str(start), *options.split()).with_name("resnet20-digits-2")
-        assert len((run / "frozen" / "history.csv").read_text().splitlines()) == 1 + 2
-        assert len((run / "history.csv").read_text().splitlines()) == 1 + 1
+        assert [row.partition(",")[0] for row in (run / "history.csv").read_text().splitlines()[1:]] == ["0", "1", "2"]
         before = keras.models.load_model(start)
         frozen, final = keras.models.clone_model(before), keras.models.load_model(run / "model.keras")
         frozen.load_weights(run / "frozen" / "best.weights.h5")
