@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from math import isfinite
 from numbers import Integral, Real
 from typing import Any, NamedTuple
+from unicodedata import category
 
 
 class Rule(NamedTuple):
@@ -35,8 +36,30 @@ class LossError(ReportedError, FloatingPointError):
 
 def invalid(argument: str, expected: str, received: object) -> ArgumentError:
     """The error that names the argument, what was expected and what was received."""
+    expected = printable(expected)
     message = f"Invalid value for argument `{argument}`. Expected {expected}. Received: {argument}={received!r}"
     return with_parts(ArgumentError(message), argument, expected, received)
+
+
+UNPRINTABLE = {
+    "Cc",
+    "Cf",
+    "Cs",
+    "Zl",
+    "Zp",
+}  # Unicode's controls, formats, halves of pairs, ends of lines
+
+
+def printable(text: object) -> str:
+    """The text with what would steer a terminal written out, such as \\x1b, but for ends of lines.
+
+    >>> printable("cat\x1b[2J")
+    'cat\\\\x1b[2J'
+    """
+    return "".join(
+        character if character == "\n" or category(character) not in UNPRINTABLE else ascii(character)[1:-1]
+        for character in str(text)
+    )
 
 
 def with_parts(error: ArgumentError, argument: str, expected: str, received: object) -> ArgumentError:

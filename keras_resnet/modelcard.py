@@ -8,12 +8,13 @@ from math import floor
 from pathlib import Path
 from typing import Any
 
-from keras_resnet.checks import COUNT, Rule, expect, expect_rules, invalid, is_list_of, is_number, one_of
-from keras_resnet.files import completed, versions_in
+from keras_resnet.checks import COUNT, Rule, expect, expect_rules, invalid, is_list_of, is_number, one_of, printable
+from keras_resnet.files import completed, member, opened_archive, small_text, versions_in
 from keras_resnet.machine import versions
 
 ARCHIVED = "keras_resnet.json"  # the card's name in a `.keras` archive
 BESIDE = "card.json"  # and in a folder
+MOST_JSON = 2**21  # bytes; the names of 21,841 classes have 0.5 MB
 IMAGENET = "imagenet"  # for a thousand names, which keras.applications has
 Size = tuple[int, int]
 
@@ -152,7 +153,7 @@ class Card:
         data = f" on {self.data['name']}" if "name" in self.data else ""
         tables = [f"# {self.network}{data}", table(single)]
         tables += [f"## {key.capitalize()}\n\n{table(value)}" for key, value in parts.items()]
-        return "\n\n".join(tables) + "\n"
+        return printable("\n\n".join(tables) + "\n")
 
     def write(self, folder: Path) -> None:
         """`card.json`, and the same to read as `card.md`."""
@@ -205,10 +206,11 @@ def card(model_or_path: Any) -> Card | None:
     try:
         if (folder := Path(model_or_path)).is_dir():
             version = folder / str(max(versions_in(folder), default="."))
-            return Card.from_json((version / BESIDE).read_text())
-        with zipfile.ZipFile(model_or_path) as archive:
-            return Card.from_json(archive.read(ARCHIVED)) if ARCHIVED in archive.namelist() else None
-    except (OSError, zipfile.BadZipFile, ValueError, TypeError, KeyError) as error:
+            return Card.from_json(small_text(version / BESIDE, MOST_JSON))
+        with opened_archive(model_or_path) as archive:
+            there = ARCHIVED in archive.namelist()
+            return Card.from_json(member(archive, ARCHIVED, MOST_JSON)) if there else None
+    except Exception as error:  # whatever archives, JSON and odd fields raise
         raise invalid("path", f"a `.keras` file or an export ({error})", str(model_or_path)) from error
 
 

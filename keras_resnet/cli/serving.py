@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from keras_resnet.checks import printable
 from keras_resnet.cli.options import DATA, FILE, Command, data_option, model_argument, on_error, preprocessing
 from keras_resnet.cli.start import start_keras, start_tensorflow
 from keras_resnet.files import version_folder
@@ -69,9 +70,9 @@ def predict(model, images, preprocessing, top):
     pixels = [read_image(image, network.input_shape[-1]) for image in images]
     probabilities = np.concatenate([prediction.probabilities(network, prepare(image[None])) for image in pixels])
     for image, best in zip(images, named(probabilities, top, network), strict=True):
-        click.echo(image)
+        click.echo(printable(image))
         for _, name, probability in best:
-            click.echo(f"  {probability:6.1%}  {name}")
+            click.echo(f"  {probability:6.1%}  {printable(name)}")
 
 
 def named(probabilities, top, network):

@@ -30,3 +30,16 @@ def nodes_by_depth(graph: keras.Function) -> dict[int, list[Any]]:
 def variable_index(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> int:
     """The place of a trained variable among those that the optimizer was built with, also under a strategy."""
     return optimizer._get_variable_index(variable)
+
+
+@contextmanager
+def shared_objects() -> Iterator[None]:
+    """Objects that a file has in several places, such as a rate's schedule, become one, as in `load_model` of Keras."""
+    names = ("shared_objects/id_to_obj_map", "shared_objects/id_to_config_map")
+    for name in names:
+        global_state.set_global_attribute(name, {})
+    try:
+        yield
+    finally:
+        for name in names:
+            global_state.set_global_attribute(name, None)

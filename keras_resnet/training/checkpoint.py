@@ -1,7 +1,8 @@
 """What a killed run needs to end as if it had never been killed, in one file that is written whole or not at all."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from numbers import Number
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from keras_resnet.checks import expect, invalid
 from keras_resnet.files import replaced
 from keras_resnet.training.progress import keep_epochs
+from keras_resnet.weights import foreign
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -45,15 +47,15 @@ class Checkpoint(keras.callbacks.Callback):
         self.path, self.others, self.log, self.best, self.before = path, others, log, best, before
         self.identity, self.writer = json.loads(json.dumps(identity)), writer
         self.epochs, self.lowest, self.failed, self.stopped = 0, float("inf"), False, False
-        self.saved: dict[str, np.ndarray] = {}
+        self.saved: foreign.File | None = None
         if path.exists():
             self.read()
 
     def read(self) -> None:
         """Takes over what the file has. The log ends again where it ended then."""
-        with np.load(self.path) as archive:
-            self.saved = dict(archive)
-        state = json.loads(str(self.saved.pop("state")))
+        with whole(self.path):
+            self.saved = foreign.declared(self.path, "npz")
+            state = json.loads(self.saved.facts["texts"]["state"])
         self.check(state["identity"])
         self.epochs, self.lowest, self.stopped = state["epochs"], state["lowest"], state["stopped"]
         self.numbers = state["callbacks"]
@@ -85,15 +87,17 @@ class Checkpoint(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         if not self.saved:
             return
-        there = {name: array.shape for name, array in self.saved.items()}
-        ours = {name: tuple(variable.shape) for name, variable in self.variables.items()}
+        variables = self.variables
+        there = {name: array.shape for name, array in self.saved.arrays.items()}
+        ours = {name: tuple(variable.shape) for name, variable in variables.items()}
         wanted = f"the one that was trained before, with the same {len(there)} variables"
         expect(ours == there, "model", wanted, f"{self.model.name}, with {len(ours)}, or of other shapes")
-        for name, variable in self.variables.items():
-            variable.assign(self.saved[name])
+        with whole(self.path):
+            for name, value in foreign.values(self.saved, variables):
+                variables[name].assign(value)
         for name, callback in self.named.items():
             vars(callback).update(self.numbers.get(name, {}))
-        self.saved = {}
+        self.saved = None
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.failed = not all(np.isfinite(logs[key]) for key in ("loss", "val_loss") if key in logs)
@@ -124,6 +128,15 @@ class Checkpoint(keras.callbacks.Callback):
         arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in self.variables.items()}
         with replaced(self.path) as path, open(path, "wb") as file:
             np.savez(file, state=json.dumps(state, default=float), **arrays)
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[None]:
+    """What a damaged file raises becomes an ArgumentError."""
+    try:
+        yield
+    except (foreign.UnreadableError, KeyError, ValueError) as error:
+        raise invalid("resume", f"a whole checkpoint ({error})", str(path)) from error
 
 
 def numbers_of(callback: keras.callbacks.Callback) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_resnet.checks import COUNT, expect, expect_known, expect_rule
+from keras_resnet.checks import COUNT, expect, expect_known, expect_rule, printable
 from keras_resnet.data import (
     Source,
     evaluation_batches,
@@ -47,7 +47,8 @@ class Evaluation:
         return {"accuracy": self.top1, "top5_accuracy": self.top5, "loss": self.loss}
 
     def __str__(self) -> str:
-        lines = [f"{name:>20}  {'-' if share is None else f'{share:.2%}'}" for name, share in self.per_class.items()]
+        shares = ((name, "-" if share is None else f"{share:.2%}") for name, share in self.per_class.items())
+        lines = [f"{printable(name):>20}  {share}" for name, share in shares]
         head = f"top-1 {self.top1:.2%}, top-5 {self.top5:.2%}, loss {self.loss:.4f} on {self.images:,} images"
         return "\n".join([head, *lines])
 

@@ -16,6 +16,7 @@ from keras_resnet.graph.remat import rematerialize
 from keras_resnet.graph.skipping import skip_dropped_paths
 from keras_resnet.graph.tracing import walk
 from keras_resnet.modelcard import attach, card
+from keras_resnet.networks.loading import load_best
 from keras_resnet.predict import ends_in_logits
 from keras_resnet.training import distribute
 from keras_resnet.training.checkpoint import Checkpoint
@@ -148,7 +149,7 @@ def deliver(training: Training, best: Path | None) -> None:
     """The model of one device, with the best weights where there are some; its card says what it was trained on."""
     model = distribute.synchronized(training.model, False)
     if best:
-        model.load_weights(best)
+        load_best(model, best)
     if known := card(model):
         names = training.source.class_names
         attach(model, replace(known, preprocessing=training.preprocessing, class_names=names))

@@ -1,18 +1,16 @@
-"""Reads a `.caffemodel`, of either generation of Caffe's layers, without Caffe."""
+"""The layers of a `.caffemodel`, of either generation of Caffe's layers, without Caffe."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from base64 import b64decode
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from math import prod
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_resnet.checks import invalid
-from keras_resnet.weights.layers import Affine, Norm
-from keras_resnet.weights.pretrained import PretrainedWeights
+from keras_resnet.weights.foreign.contents import MOST_DIMENSIONS, UnreadableError, require
+from keras_resnet.weights.layers import Affine, Norm, constant
 
 
 class Field(NamedTuple):
@@ -88,13 +86,8 @@ MESSAGES = {
     "ScaleParameter": {"bias_term": Field(4, "bool", default="false")},
 }
 LEGACY_SHAPE = ("num", "channels", "height", "width")
-MOST_DIMENSIONS = 32  # of a Caffe blob
 MAX_POOLING = 0
 V1_KINDS = {4: "Convolution", 14: "InnerProduct", 17: "Pooling"}
-
-
-class UnreadableError(Exception):
-    """Why a file is refused."""
 
 
 class Layer(NamedTuple):
@@ -104,41 +97,38 @@ class Layer(NamedTuple):
     reads: list[bytes]
     writes: list[bytes]
     weights: list[np.ndarray]
+    arrays: list[str]  # their names in the file
     message: Any
 
 
-def read_caffemodel(path: Path) -> PretrainedWeights:
-    """Caffe: convolutions, dense layers and norms of both generations of messages, without Caffe."""
-    with refused(path):
-        layers = [read_layer(message) for message in parsed(path)]
-        with_weights = collected(layers)
+class Caffemodel:
+    """All of a `.caffemodel` but its weights' values, as `foreign.caffe_wire` returns it."""
+
+    def __init__(self, net: str):
+        from google.protobuf.message import DecodeError
+
+        try:
+            parsed = messages()["NetParameter"].FromString(b64decode(net))
+        except DecodeError as error:
+            raise UnreadableError(f"protobuf: {error}") from error
+        # If a file has both generations, one is ignored, as in Caffe
+        self.generation, self.messages = (100, parsed.layer) if parsed.layer else (2, parsed.layers)
+
+    def layers(self, arrays: Mapping[str, np.ndarray]) -> list[Layer]:
+        return [
+            read_layer(message, f"{self.generation}/{place}", arrays) for place, message in enumerate(self.messages)
+        ]
+
+    def grouped(self, arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, Affine | Norm], dict[str, list[str]]]:
+        """Every layer with weights by its name, and the names of the arrays that it is made of."""
+        with_weights, names = collected(self.layers(arrays))
         require(with_weights, "no layer has weights")
-        return PretrainedWeights(str(path), with_weights, bgr=True, pool_pad=first_pool_pad(layers))
+        return with_weights, names
 
-
-@contextmanager
-def refused(path: Path) -> Iterator[None]:
-    """Turns what makes a file unreadable into an ArgumentError."""
-    try:
-        yield
-    except (UnreadableError, OSError) as reason:
-        raise invalid("weights", f"a file that Caffe wrote ({reason})", str(path)) from reason
-
-
-def require(holds: object, reason: str) -> None:
-    if not holds:
-        raise UnreadableError(reason)
-
-
-def parsed(path: Path) -> Sequence[Any]:
-    """The messages of its layers. If a file has both generations, one is ignored, as in Caffe."""
-    from google.protobuf.message import DecodeError
-
-    try:
-        net = messages()["NetParameter"].FromString(path.read_bytes())
-    except DecodeError as error:
-        raise UnreadableError(f"protobuf: {error}") from error
-    return net.layer or net.layers
+    def first_pool_pad(self) -> int | None:
+        """The padding of the first max pool, None without one."""
+        pools = ((message.name, message.pooling_param) for message in self.messages if is_pool(message))
+        return next((both_sides(text(name), pool, "pad") for name, pool in pools if pool.pool == MAX_POOLING), None)
 
 
 @cache
@@ -177,22 +167,21 @@ def describe(field: Any, facts: Field) -> None:
         field.default_value = facts.default
 
 
-def read_layer(message: Any) -> Layer:
+def read_layer(message: Any, path: str, arrays: Mapping[str, np.ndarray]) -> Layer:
     """A layer of either generation."""
     label = f"layer {text(message.name)!r} of type {text(message.type)}"
-    weights = [array(blob, label) for blob in message.blobs]
+    names = [f"{path}/{index}" for index in range(len(message.blobs))]
+    weights = [shaped(arrays[name], blob, label) for name, blob in zip(names, message.blobs, strict=True)]
     kind = kind_of(message.type, weights)
-    return Layer(label, text(message.name), kind, list(message.bottom), list(message.top), weights, message)
+    return Layer(label, text(message.name), kind, list(message.bottom), list(message.top), weights, names, message)
 
 
 def text(value: bytes | int) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
-@np.errstate(all="ignore")  # a double that no float32 holds
-def array(blob: Any, label: str) -> np.ndarray:
+def shaped(values: np.ndarray, blob: Any, label: str) -> np.ndarray:
     """A blob's values in its shape."""
-    values = np.array(blob.data or blob.double_data, np.float32)
     shape = shape_of(blob)
     holds = len(shape) <= MOST_DIMENSIONS and all(size > 0 for size in shape) and prod(shape) == values.size
     require(holds, f"{label}: {values.size} values for the shape {shape}")
@@ -223,28 +212,32 @@ def is_vector(weight: np.ndarray) -> bool:
     return weight.size == max(weight.shape, default=1)
 
 
-def collected(layers: Iterable[Layer]) -> Mapping[str, Affine | Norm]:
-    """Every layer's weights by its name, a Scale's in the norm that it follows."""
+def collected(layers: Iterable[Layer]) -> tuple[dict[str, Affine | Norm], dict[str, list[str]]]:
+    """Every layer's weights by its name, a Scale's in the norm that it follows; and the names of its arrays."""
     by_name: dict[str, Any] = {}
+    arrays: dict[str, list[str]] = {}
     unscaled: dict[bytes, str] = {}  # the blobs that a BatchNorm wrote last, until a Scale reads them
     for layer in layers:
         if layer.weights:
-            collect(layer, by_name, unscaled)
+            name = collect(layer, by_name, unscaled)
+            arrays.setdefault(name, []).extend(layer.arrays)
         for blob in layer.writes:
             unscaled.pop(blob, None)
         if layer.weights and layer.kind == "BatchNorm":
             unscaled |= dict.fromkeys(layer.writes, layer.name)
-    return by_name
+    return by_name, arrays
 
 
-def collect(layer: Layer, by_name: dict[str, Any], unscaled: dict[bytes, str]) -> None:
+def collect(layer: Layer, by_name: dict[str, Any], unscaled: dict[bytes, str]) -> str:
+    """The name under which its weights are then."""
     if layer.kind == "Scale":
         norm = norm_of(layer, unscaled)
         by_name[norm] = scaled(by_name[norm], layer)
-    else:
-        require(layer.kind in READERS, f"{layer.label}: weights of an unknown type")
-        require(layer.name not in by_name, f"{layer.label}: a second layer of that name")
-        by_name[layer.name] = READERS[layer.kind](layer)
+        return norm
+    require(layer.kind in READERS, f"{layer.label}: weights of an unknown type")
+    require(layer.name not in by_name, f"{layer.label}: a second layer of that name")
+    by_name[layer.name] = READERS[layer.kind](layer)
+    return layer.name
 
 
 def norm_of(scale: Layer, unscaled: dict[bytes, str]) -> str:
@@ -257,7 +250,7 @@ def norm_of(scale: Layer, unscaled: dict[bytes, str]) -> str:
 def convolution(layer: Layer) -> Affine:
     kernel, *bias = layer.weights
     require(kernel.ndim == 4, f"{layer.label}: a kernel of the shape {kernel.shape}")
-    stride = both_sides(layer, layer.message.convolution_param, "stride")
+    stride = both_sides(layer.label, layer.message.convolution_param, "stride")
     return Affine(kernel.transpose(2, 3, 1, 0), bias_of(layer, bias, len(kernel)), stride)
 
 
@@ -286,13 +279,13 @@ def batch_norm(layer: Layer) -> Norm:
     counts = [weight.size for weight in layer.weights]
     require(len(counts) == 3 and counts[2] == 1, f"{layer.label}: blobs of {counts} values")
     mean, variance = (divided(vector(layer, sums, counts[0]), layer.weights[2].item()) for sums in layer.weights[:2])
-    return Norm(np.ones_like(mean), np.zeros_like(mean), mean, variance, epsilon(layer.message))
+    return Norm(constant(1, mean), constant(0, mean), mean, variance, epsilon(layer.message))
 
 
 @np.errstate(all="ignore")
 def divided(sums: np.ndarray, factor: float) -> np.ndarray:
     """Divides the sums; Caffe's statistics are 0 before the first batch."""
-    return sums / factor if factor else np.zeros_like(sums)
+    return sums / factor if factor else constant(0, sums)
 
 
 def epsilon(message: Any) -> float:
@@ -305,19 +298,17 @@ def scaled(norm: Norm, layer: Layer) -> Norm:
     """The norm with the gamma and beta of its Scale."""
     gamma, *beta = (vector(layer, weight, norm.mean.size) for weight in layer.weights)
     require(len(beta) <= 1, f"{layer.label}: {len(layer.weights)} blobs")
-    return replace(norm, gamma=gamma, beta=beta[0] if beta else np.zeros_like(gamma))
+    return replace(norm, gamma=gamma, beta=beta[0] if beta else constant(0, gamma))
 
 
-def first_pool_pad(layers: Iterable[Layer]) -> int | None:
-    """The padding of the first max pool, None without one."""
-    pools = ((layer, layer.message.pooling_param) for layer in layers if layer.kind == "Pooling")
-    return next((both_sides(layer, pool, "pad") for layer, pool in pools if pool.pool == MAX_POOLING), None)
+def is_pool(message: Any) -> bool:
+    return message.type == b"Pooling" or V1_KINDS.get(message.type) == "Pooling"
 
 
-def both_sides(layer: Layer, parameters: Any, name: str) -> int:
+def both_sides(label: str, parameters: Any, name: str) -> int:
     """A stride or padding, given once, twice, or as height's and width's, that has to be the same in both."""
     sides = set(getattr(parameters, name)) or {getattr(parameters, f"{name}_{side}") for side in "hw"}
-    require(len(sides) == 1, f"{layer.label}: a different {name} in height and width, {sorted(sides)}")
+    require(len(sides) == 1, f"{label}: a different {name} in height and width, {sorted(sides)}")
     return sides.pop()
 
 

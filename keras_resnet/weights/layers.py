@@ -1,9 +1,12 @@
 """Convolutions, dense layers and norms of any source in the same terms."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+from keras_resnet.checks import POSITIVE
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,3 +60,17 @@ class Other:
 
 Layer = Affine | Norm | Other
 Layers = Mapping[str, Layer]  # by the source's names, in the source's order
+
+
+def constant(value: float, like: np.ndarray) -> np.ndarray:
+    """An array of one value that takes no memory: the other may be a stand-in for values that are not read yet."""
+    return np.broadcast_to(np.float32(value), like.shape)
+
+
+def fault(epsilon: Any, arrays: Iterable[np.ndarray], variance: Any) -> str | None:
+    """Why no network can compute with a layer of these, or None."""
+    if epsilon is not None and not POSITIVE.holds(epsilon):
+        return f"an epsilon of {epsilon!r}"
+    if not all(np.isfinite(array).all() for array in arrays):
+        return "values that are not finite"
+    return "variances below zero" if np.any(np.less(variance, 0)) else None

@@ -14,7 +14,7 @@ from keras_resnet.checks import expect, expect_rule, one_of
 from keras_resnet.graph.tracing import walk
 from keras_resnet.modelcard import IMAGENET, PREPROCESSINGS, Card, Preprocessing, attach, card
 from keras_resnet.weights.biases import absorbed
-from keras_resnet.weights.layers import Affine, Layer, Norm, Other
+from keras_resnet.weights.layers import Affine, Layer, Norm, Other, fault
 from keras_resnet.weights.pretrained import PretrainedWeights
 from keras_resnet.weights.readers import read
 from keras_resnet.weights.schemes import HEAD, OURS, UNNAMED, Fields
@@ -112,9 +112,10 @@ def load(
         refuse_other_wiring(model, pretrained)
     if pretrained.scheme is UNNAMED:
         warn_of_structure(pretrained.origin)
-    if pretrained.download:
-        pretrained = replace(pretrained.download(), origin=pretrained.origin)
-    values = converted(model, wanted, names, pretrained, channel_order)
+    there = pretrained.fetch({*names.values()}) if pretrained.fetch else pretrained.layers
+    theirs = {name: there[names[name]] for name in names}
+    refuse_broken(theirs, names, pretrained.origin)
+    values = converted(model, wanted, theirs, pretrained, channel_order)
     known = described(model, pretrained, head=HEAD in wanted)
     for name, arrays in values.items():
         wanted[name].layer.set_weights(arrays)
@@ -210,18 +211,28 @@ def expect_agreement(implied_fields: Fields, given: Mapping[str, Any], origin: s
         expect(here == value, field, f"{value!r}, which the weights of {origin} imply", here)
 
 
+def refuse_broken(theirs: Mapping[str, Layer], names: Mapping[str, str], origin: str) -> None:
+    """Raises an error that names the layers whose values no network can compute with."""
+    broken = [f"{name} ({names[name]}): {reason}" for name, layer in theirs.items() if (reason := fault_of(layer))]
+    expect(not broken, "weights", f"values that a network can compute with; {shortened(broken)}", origin)
+
+
+def fault_of(layer: Layer) -> str | None:
+    arrays = (part for part in vars(layer).values() if isinstance(part, np.ndarray))
+    return fault(getattr(layer, "epsilon", None), arrays, getattr(layer, "variance", ()))
+
+
 # From the source's arrays to ours
 
 
 def converted(
     model: keras.Model,
     wanted: Mapping[str, Target],
-    names: Mapping[str, str],
+    theirs: Mapping[str, Layer],
     pretrained: PretrainedWeights,
     channel_order: str | None,
 ) -> dict[str, list[np.ndarray]]:
     """Our layer names -> the arrays to assign."""
-    theirs = {name: pretrained.layers[names[name]] for name in names}
     affine = {name: layer for name, layer in theirs.items() if isinstance(layer, Affine)}
     norms = {name: layer for name, layer in theirs.items() if isinstance(layer, Norm)}
     bgr = (pretrained.scheme.bgr or pretrained.bgr) if channel_order is None else channel_order == "BGR"
@@ -259,7 +270,8 @@ def to_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
 
 def norm_arrays(layer: Any, source: Norm, offset: Any, scheme_epsilon: float | None) -> list[np.ndarray]:
     """Moves a different epsilon into gamma, exactly: gamma sqrt((variance + ours) / (variance + theirs))."""
-    gamma, epsilon = source.gamma, source.epsilon or scheme_epsilon or layer.epsilon
+    gamma = source.gamma
+    epsilon = next(value for value in (source.epsilon, scheme_epsilon, layer.epsilon) if value is not None)
     if epsilon != layer.epsilon:
         variance = source.variance.astype("float64")
         gamma = (gamma * np.sqrt((variance + layer.epsilon) / (variance + epsilon))).astype("float32")

@@ -1,6 +1,6 @@
 """The weights of a source, in the same terms for every format."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -23,7 +23,7 @@ class PretrainedWeights:
     preprocessing: tuple[Preprocessing, float] | None = None  # and the share that the crop keeps
     class_names: tuple[str, ...] | str | None = None
     card: Card | None = None  # where the source is a network of ours
-    download: Callable[[], "PretrainedWeights"] | None = None  # of the layers that these describe, if not yet here
+    fetch: Callable[[Collection[str]], Layers] | None = None  # with values, where those here have shapes only
 
     @cached_property
     def scheme(self) -> Scheme:

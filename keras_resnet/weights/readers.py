@@ -3,24 +3,24 @@
 import json
 import re
 import warnings
-import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.resources import as_file, files
-from io import BytesIO
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any, NoReturn
+from typing import Any, NamedTuple
 
-import h5py
 import keras
 import numpy as np
 
 from keras_resnet.checks import ArgumentError, expect, invalid
+from keras_resnet.files import small_text
 from keras_resnet.graph.tracing import walk
-from keras_resnet.modelcard import IMAGENET, Card, card, of_unit
-from keras_resnet.weights.caffe import read_caffemodel
-from keras_resnet.weights.layers import Affine, Layer, Norm, Other
+from keras_resnet.modelcard import IMAGENET, MOST_JSON, Card, card, of_unit
+from keras_resnet.weights import foreign
+from keras_resnet.weights.caffe import Caffemodel
+from keras_resnet.weights.layers import Affine, Layer, Layers, Norm, Other, constant
 from keras_resnet.weights.pretrained import PretrainedWeights
 from keras_resnet.weights.sources import (
     APPLICATIONS,
@@ -52,62 +52,71 @@ def read(source: Any, stages: Sequence[Any]) -> PretrainedWeights:
     return FORMATS[suffix_of(source)](Path(source))
 
 
+# Files, through the door: first their shapes, then the values of the layers that are wanted
+
+
+class Grouped(NamedTuple):
+    """A source's layers, and the names of the arrays that each is made of."""
+
+    layers: dict[str, Layer]
+    arrays: Mapping[str, Iterable[str]]
+
+
+def expect_whole(path: Path, writer: str, call: Callable[..., Any], *arguments: Any) -> Any:
+    """What the call returns. Whatever it raises on a damaged file becomes an ArgumentError."""
+    try:
+        return call(*arguments)
+    except ArgumentError:
+        raise
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise invalid("weights", f"what {writer} wrote ({reason})", str(path)) from error
+
+
+def from_file(
+    file: foreign.File, writer: str, group: Callable[[Mapping[str, np.ndarray]], Grouped], **known: Any
+) -> PretrainedWeights:
+    """Layers with the shapes of the file's arrays, and what fetches their values."""
+    shapes = {name: foreign.stand_in(array) for name, array in file.arrays.items()}
+    layers, arrays = expect_whole(file.path, writer, group, shapes)
+
+    def fetched(wanted: Collection[str]) -> dict[str, Layer]:
+        needed = [array for layer in wanted for array in arrays[layer]]
+        return group(shapes | dict(foreign.float32_values(file, needed))).layers
+
+    fetch = partial(expect_whole, file.path, writer, fetched)
+    return PretrainedWeights(str(file.path), layers, fetch=fetch, **known)
+
+
 # torch's state dicts, in its own files and in safetensors
 
 
 def read_torch(path: Path) -> PretrainedWeights:
-    """Reads torch's state dict, bare or under `state_dict`, `model` or `net`. A file that would run code is refused."""
-    import torch
-
-    try:
-        state = state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        tensors = {str(name): value for name, value in state.items() if isinstance(value, torch.Tensor)}
-        require_real(tensor.is_complex() for tensor in tensors.values())
-        layers = torch_layers({name: value.detach().float().numpy() for name, value in tensors.items()})
-    except UnpicklingError:
-        whole = "a whole torch file of tensors and plain containers: what holds more could run code, and is not read"
-        raise invalid("weights", whole, str(path)) from None
-    except Exception as error:  # whatever the unpickler, the archive and odd tensors raise
-        unreadable(path, "torch", error)
-    expect(layers, "weights", "a file with a state dict, bare or under 'state_dict', 'model' or 'net'", str(path))
-    return PretrainedWeights(str(path), layers)
-
-
-def require_real(are_complex: Iterable[bool]) -> None:
-    if any(are_complex):
-        raise TypeError("tensors of complex numbers")
-
-
-def state_dict(loaded: Any) -> Mapping[str, Any]:
-    for key in ("state_dict", "model", "net"):
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
-            loaded = loaded[key]
-    return loaded if isinstance(loaded, Mapping) else {}
+    """Reads torch's state dict, bare or under `state_dict`, `model` or `net`, without torch. No code in it is run."""
+    file = expect_whole(path, "torch", foreign.declared, path, "torch_pickle")
+    expect(file.arrays, "weights", "a file with a state dict, bare or under 'state_dict', 'model' or 'net'", str(path))
+    return from_file(file, "torch", torch_layers)
 
 
 def read_safetensors(path: Path) -> PretrainedWeights:
     """Reads a state dict in safetensors, without torch."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        require_real(map(np.iscomplexobj, tensors.values()))
-        layers = torch_layers({name: value.astype("float32") for name, value in tensors.items()})
-    except (SafetensorError, TypeError, ValueError, OSError) as error:  # a TypeError: numpy has no bfloat16
-        unreadable(path, "safetensors", error)
-    return PretrainedWeights(str(path), layers, ordered=False)
+    file = expect_whole(path, "safetensors", foreign.declared, path, "safetensors_file")
+    return from_file(file, "safetensors", torch_layers, ordered=False)
 
 
-def torch_layers(tensors: Mapping[str, np.ndarray]) -> dict[str, Layer]:
+def torch_layers(tensors: Mapping[str, np.ndarray]) -> Grouped:
     """`layer1.0.bn1.weight`, with or without `module.` before it, is the `weight` of layer `layer1.0.bn1`."""
-    grouped: dict[str, dict[str, np.ndarray]] = {}
-    for name, value in tensors.items():
+    grouped: dict[str, dict[str, str]] = {}
+    for name in tensors:
         layer, _, parameter = name.removeprefix("module.").rpartition(".")
         if parameter in grouped.setdefault(layer or parameter, {}):
             raise ValueError(f"{name} twice, with and without module.")
-        grouped[layer or parameter][parameter] = value
-    return {name: torch_layer(parameters) for name, parameters in grouped.items()}
+        grouped[layer or parameter][parameter] = name
+    layers = {
+        layer: torch_layer({parameter: tensors[name] for parameter, name in names.items()})
+        for layer, names in grouped.items()
+    }
+    return Grouped(layers, {layer: names.values() for layer, names in grouped.items()})
 
 
 def torch_layer(parameters: dict[str, np.ndarray]) -> Layer:
@@ -119,8 +128,9 @@ def torch_layer(parameters: dict[str, np.ndarray]) -> Layer:
         return whole_or_other(Affine(kernel, bias), shapes)
     if shapes.keys() - {"weight", "bias"} == {"running_mean", "running_var"}:
         mean, variance = parameters["running_mean"], parameters["running_var"]
-        gamma = np.ones_like(mean) if weight is None else weight
-        return whole_or_other(Norm(gamma, np.zeros_like(mean) if bias is None else bias, mean, variance), shapes)
+        gamma = constant(1, mean) if weight is None else weight
+        beta = constant(0, mean) if bias is None else bias
+        return whole_or_other(Norm(gamma, beta, mean, variance), shapes)
     return Other(shapes)
 
 
@@ -134,16 +144,19 @@ def whole_or_other(layer: Affine | Norm, shapes: Mapping[str, tuple[int, ...]]) 
 def read_keras(path: Path) -> PretrainedWeights:
     """Reads what Keras' `save_weights` and `save` write, of our networks and of keras.applications'."""
     if path.suffix != ".keras":
-        layers, names = keras_layers(path, {})
-        return PretrainedWeights(str(path), layers, {name: {} for name in names}, ordered=False)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            settings = dict(layer_settings(json.loads(archive.read("config.json"))))
-            weights, its_card = BytesIO(archive.read("model.weights.h5")), card(path)
-    except Exception as error:  # whatever the archive and its parts raise
-        unreadable(path, "Keras", error)
-    layers, _ = keras_layers(weights, told_strides(settings), path)
-    return with_card(PretrainedWeights(str(path), layers, settings), its_card)
+        file = expect_whole(path, "Keras", foreign.declared, path, "hdf5")
+        settings: dict[str, Any] = {name: {} for name in file.facts["groups"].values() if name}
+        return from_file(file, "Keras", partial(keras_layers, file, {}), settings=settings, ordered=False)
+    file = expect_whole(path, "Keras", foreign.declared, path, "keras_archive")
+    settings, told = expect_whole(path, "Keras", settings_and_strides, file.facts["config"])
+    its_card = expect_whole(path, "Keras", card, path)
+    return with_card(from_file(file, "Keras", partial(keras_layers, file, told), settings=settings), its_card)
+
+
+def settings_and_strides(config: str) -> tuple[dict[str, Mapping[str, Any]], dict[str, Mapping[str, Any]]]:
+    """The settings of all layers: as they are, and as far as they tell the strides of the weights."""
+    settings = dict(layer_settings(json.loads(config)))
+    return settings, told_strides(settings)
 
 
 def layer_settings(config: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -167,35 +180,20 @@ def told_strides(settings: dict[str, Mapping[str, Any]]) -> dict[str, Mapping[st
 
 
 def keras_layers(
-    file: Any, settings: Mapping[str, Mapping[str, Any]], path: Any = None
-) -> tuple[dict[str, Layer], set[str]]:
-    """The layers with weights, in the order of the settings, and the names of all layers."""
-    layers: dict[str, Layer] = {}
-    names: set[str] = set()
-
-    def visit(where: str, group: Any) -> None:
-        if isinstance(group, h5py.Group) and "name" in group.attrs and where.startswith("layers/"):
-            name = group.attrs["name"]
-            names.add(name)
-            if "0" in group:
-                if name in layers:
-                    raise ValueError(f"two layers of the name {name}")
-                layers[name] = keras_layer([array(group[str(i)]) for i in range(len(group))], settings.get(name, {}))
-
-    try:
-        with h5py.File(file) as opened:
-            opened.visititems(visit)
-    except Exception as error:  # whatever h5py raises on a file that is none
-        unreadable(path or file, "Keras", error)
+    file: foreign.File, settings: Mapping[str, Mapping[str, Any]], arrays: Mapping[str, np.ndarray]
+) -> Grouped:
+    """The layers with weights, in the order of the settings."""
+    sizes = Counter(array.rpartition("/")[0] for array in arrays)
+    names: dict[str, list[str]] = {}
+    for group, name in file.facts["groups"].items():
+        if name and group.startswith("layers/") and sizes[group]:
+            if name in names:
+                raise ValueError(f"two layers of the name {name}")
+            names[name] = [f"{group}/{index}" for index in range(sizes[group])]
     position = {name: index for index, name in enumerate(settings)}
-    return dict(sorted(layers.items(), key=lambda item: position.get(item[0], -1))), names
-
-
-def array(dataset: h5py.Dataset) -> np.ndarray:
-    """Reads an array; Keras marks bfloat16, which h5py does not know."""
-    if dataset.attrs.get("dtype") == "bfloat16":
-        return (dataset[()].view("uint16").astype("uint32") << 16).view("float32")
-    return np.array(dataset, "float32")
+    in_order = sorted(names, key=lambda name: position.get(name, -1))
+    layers = {name: keras_layer([arrays[array] for array in names[name]], settings.get(name, {})) for name in in_order}
+    return Grouped(layers, names)
 
 
 def read_keras_model(model: keras.Model) -> PretrainedWeights:
@@ -232,6 +230,17 @@ def keras_layer(arrays: list[np.ndarray], settings: Mapping[str, Any]) -> Layer:
     return Other(shapes)
 
 
+# Caffe's files
+
+
+def read_caffemodel(path: Path) -> PretrainedWeights:
+    """Reads Caffe's convolutions, dense layers and norms, of both generations of messages, without Caffe."""
+    file = expect_whole(path, "Caffe", foreign.declared, path, "caffe_wire")
+    net = expect_whole(path, "Caffe", Caffemodel, file.facts["net"])
+    pool_pad = expect_whole(path, "Caffe", net.first_pool_pad)
+    return from_file(file, "Caffe", lambda arrays: Grouped(*net.grouped(arrays)), bgr=True, pool_pad=pool_pad)
+
+
 # The Hugging Face hub
 
 
@@ -245,7 +254,7 @@ def read_hub(address: str) -> PretrainedWeights:
         return Path(hf_hub_download(repository, file, revision=revision or None))
 
     try:
-        config = json.loads(fetched("config.json").read_text())
+        config = json.loads(small_text(fetched("config.json"), MOST_JSON))
         try:
             pretrained = read_safetensors(fetched("model.safetensors"))
         except LocalEntryNotFoundError:  # a kind of the next one: the hub cannot be reached
@@ -290,14 +299,14 @@ def read_applications(blocks: Blocks) -> PretrainedWeights:
     """Names and shapes of keras.applications' weights. Keras downloads the weights once these are known to fit."""
     builder = getattr(keras.applications, APPLICATIONS[blocks])
 
-    def download() -> PretrainedWeights:
+    def download(_wanted: Collection[str]) -> Layers:
         try:
-            return read_keras_model(builder(weights=IMAGENET))
+            return read_keras_model(builder(weights=IMAGENET)).layers
         except Exception as error:  # Keras' downloader raises nothing narrower
             raise ConnectionError(f"The weights of keras.applications could not be downloaded: {error}") from error
 
     origin = f"keras.applications.{APPLICATIONS[blocks]}"
-    return replace(read_keras_model(builder(weights=None)), origin=origin, download=download)
+    return replace(read_keras_model(builder(weights=None)), origin=origin, fetch=download)
 
 
 # Our own
@@ -311,14 +320,6 @@ def read_trained(blocks: Blocks) -> PretrainedWeights:
 
 
 NAMED: dict[Any, Callable[[Blocks], PretrainedWeights]] = {IMAGENET: read_applications, CIFAR10: read_trained}
-
-
-# What all readers share
-
-
-def unreadable(source: object, writer: str, error: Exception) -> NoReturn:
-    reason = str(error).strip().partition("\n")[0] or type(error).__name__
-    raise invalid("weights", f"what {writer} wrote ({reason})", str(source)) from error
 
 
 READERS: dict[str, Callable[[Path], PretrainedWeights]] = {

@@ -63,8 +63,6 @@ def expect_repository(address: str) -> None:
 def expect_file(path: str | Path) -> None:
     expect(suffix_of(path), "weights", EXPECTED, path)
     expect(Path(path).is_file(), "weights", f"{EXPECTED}, that exists", path)
-    if SUFFIXES[suffix_of(path)] == "torch":
-        expect_library("torch", "torch", path)
 
 
 def suffix_of(path: str | Path) -> str:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from helpers import caffe_files as caffe
 from keras_resnet.checks import ArgumentError
-from keras_resnet.weights.caffe import read_caffemodel
+from keras_resnet.weights import readers
 from keras_resnet.weights.layers import Norm
 
 RANDOM = np.random.default_rng(0)
@@ -21,6 +22,12 @@ KERNEL = RANDOM.normal(size=(3, 3, 2, 5)).astype("float32")
 DENSE = RANDOM.normal(size=(5, 4)).astype("float32")
 BIAS = RANDOM.normal(size=4).astype("float32")
 both_generations = pytest.mark.parametrize("generation", caffe.GENERATIONS)
+
+
+def read_caffemodel(path):
+    """With the values of all layers."""
+    pretrained = readers.read_caffemodel(path)
+    return replace(pretrained, layers=pretrained.fetch(pretrained.layers))
 
 
 def norm_layers(top="conv", **factor):
@@ -61,7 +68,7 @@ def read_bytes(tmp_path):
 
 
 def refuses(reason, call, *arguments, **options):
-    with pytest.raises(ArgumentError, match="a file that Caffe wrote") as caught:
+    with pytest.raises(ArgumentError, match="what Caffe wrote") as caught:
         call(*arguments, **options)
     assert reason in str(caught.value)
 
