@@ -14,6 +14,7 @@ from keras_resnet.cli.values import JsonList, Number
 from keras_resnet.files import expect_data_folder, expect_model_file, expect_new_figure
 from keras_resnet.modelcard import PREPROCESSINGS, card
 from keras_resnet.networks import zoo
+from keras_resnet.training.recipes import PRECISIONS
 
 DATA = "digits (built in), a TFDS dataset such as cifar10, or a folder of images with a subfolder for each class."
 
@@ -153,10 +154,17 @@ preprocessing = click.option(
 classes = click.option("--classes", type=click.IntRange(1), help="Number of classes; by default the published one.")
 size = click.option("--size", type=int, help="Height and width of the images in pixels.")
 seed = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+
+
 recipe = together(
     click.option("--recipe", help="One of keras_resnet.RECIPES, such as fast; the default depends on the data."),
     click.option(
         "--set", "changes", multiple=True, metavar="KEY=VALUE ...", help="Change the recipe: epochs=20 lr=0.1"
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(PRECISIONS),
+        help="Of the computations: auto is mixed_bfloat16 where the processor or GPU multiplies it, else float32.",
     ),
     click.argument("more", nargs=-1, metavar=""),
 )

@@ -15,7 +15,7 @@ from keras_resnet.cli.options import (
     validation_option,
 )
 from keras_resnet.cli.start import start_tensorflow
-from keras_resnet.cli.values import Amount, settings
+from keras_resnet.cli.values import Amount, recipe_changes
 from keras_resnet.experiment import Run
 from keras_resnet.files import expect_new_search
 
@@ -58,12 +58,13 @@ from keras_resnet.files import expect_new_search
     is_flag=True,
     help="Train the best network again for all epochs, also on the images that the search held out.",
 )
-def search(data, space, network, recipe, more, changes, output, resume, **given):
+def search(data, space, network, recipe, more, changes, precision, output, resume, **given):
     """Train networks of a space within budgets, and export the best.
 
     Without arguments: ten widths and depths of ResNet-20 on the built-in digits, in minutes.
     """
-    changes, folder = settings((*changes, *more)), output or Path("searches", f"{space}-{Path(data).name}")
+    changes = recipe_changes((*changes, *more), precision)
+    folder = output or Path("searches", f"{space}-{Path(data).name}")
     Run(network=network or "resnet20", data=data, recipe=recipe, changes=changes).check()
     expect_new_search(folder, resume)
     start_tensorflow()

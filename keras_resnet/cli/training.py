@@ -21,7 +21,7 @@ from keras_resnet.cli.options import (
     validation_option,
 )
 from keras_resnet.cli.start import start_tensorflow
-from keras_resnet.cli.values import settings
+from keras_resnet.cli.values import recipe_changes
 from keras_resnet.experiment import Run
 from keras_resnet.files import expect_data_folder
 
@@ -47,14 +47,15 @@ from keras_resnet.files import expect_data_folder
     "--output", type=FOLDER, default="saved_models", show_default=True, help="Where the run gets a folder of its own."
 )
 @click.option("--resume", is_flag=True, help="Resume this run of this network and data, or start it.")
-def train(network, more, changes, output, resume, config_changes, **given):
+def train(network, more, changes, precision, output, resume, config_changes, **given):
     """Train NETWORK, evaluate and export it, and show that the export predicts.
 
     Without arguments: a ResNet-20 on 1,797 real handwritten digits, in about a minute, without a download.
     """
     if network and "=" in network:  # behind --set without a network
         network, more = None, (network, *more)
-    run = Run(network=network or "resnet20", changes=settings((*changes, *more)), config=config_changes, **given)
+    changes = recipe_changes((*changes, *more), precision)
+    run = Run(network=network or "resnet20", changes=changes, config=config_changes, **given)
     run.check()
     start_tensorflow()
     from keras_resnet.experiment import experiment

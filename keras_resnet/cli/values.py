@@ -69,3 +69,8 @@ def value_of(text: str) -> Any:
         with suppress(ValueError, SyntaxError):
             return parse(text)
     return text
+
+
+def recipe_changes(given: Iterable[str], precision: str | None) -> dict[str, Any]:
+    """Fields of the recipe: what `--set` and `--precision` change."""
+    return settings([*given, *([f"precision={precision}"] if precision else [])])

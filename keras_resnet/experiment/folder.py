@@ -25,6 +25,7 @@ from keras_resnet.modelcard import Card, Preprocessing, attach
 from keras_resnet.networks.loading import load_model
 from keras_resnet.serving.compare import run_elsewhere
 from keras_resnet.serving.export import export
+from keras_resnet.serving.job import in_float32
 from keras_resnet.training import (
     Evaluation,
     check_fit,
@@ -33,6 +34,7 @@ from keras_resnet.training import (
     evaluate,
     fit,
     join_histories,
+    precision,
     read_history,
 )
 
@@ -64,14 +66,16 @@ def experiment(
         ValueError: Before anything is trained or written, for unknown names or values out of range.
     """
     strategy = distribute.strategy(run.strategy)
-    resolved = Resolved.of(run, data, distribute.replicas(strategy))
+    named = Resolved.of(run, data, distribute.replicas(strategy))
+    name = f"{run.network}-{named.source.name}"
+    before = recorded_precision(output / name) if resume else None
+    resolved = named.in_precision(before or precision.resolved(named.recipe.precision, strategy))
     chief, several = distribute.is_chief(strategy), distribute.workers(strategy)[1] > 1
     expect(resume or not several, "resume", "True with several workers, which share one folder", resume)
     say = say if chief else silent
     model, phases = resolved.build(strategy), resolved.phases
     training = check_fit(model, resolved.source, resolved.recipe)
     freeze(model, run.freeze)  # says now whether there is such a part
-    name = f"{run.network}-{resolved.source.name}"
     with nullcontext(resumed(output / name, run)) if resume else new_folder(output, name) as folder:
         distribute.shared_folder(strategy, folder)
         if (folder / "card.json").exists():
@@ -111,6 +115,12 @@ def resumed(folder: Path, run: Run) -> Path:
     if (folder / "run.json").exists():
         run.expect_same(Run.read(folder), folder)
     return folder
+
+
+def recorded_precision(folder: Path) -> str | None:
+    """That of the run in the folder, if there is one: it stays, wherever it is resumed."""
+    path = folder / "run.json"
+    return json.loads(path.read_text())["recipe"]["precision"] if path.exists() else None
 
 
 def write_run(folder: Path, resolved: Resolved) -> None:
@@ -161,8 +171,9 @@ def finish(folder: Path, model: keras.Model, resolved: Resolved, say: Say) -> Ca
 
 
 def save(model: keras.Model, folder: Path) -> None:
+    """In float32, which every processor computes fast, and of stock layers."""
     with replaced(folder / "model.keras") as path:
-        portable(model).save(path)
+        portable(in_float32(model)).save(path)
 
 
 def describe(model: keras.Model, resolved: Resolved, metrics: Mapping[str, float]) -> None:

@@ -11,7 +11,7 @@ from keras_resnet.checks import expect, expect_known
 from keras_resnet.data import Source, load_data
 from keras_resnet.experiment.run import Run
 from keras_resnet.networks import zoo
-from keras_resnet.training import Part, Recipe
+from keras_resnet.training import Part, Recipe, precision
 from keras_resnet.training.fitting import with_possible_batch
 
 FROZEN = "frozen"  # the folder of the first half, below the run's
@@ -48,6 +48,10 @@ class Resolved:
         recipe = recipe_for(run, source, replicas)
         return cls(run, source, recipe, zoo.row(run.row, **changes_by_recipe(run, recipe)))
 
+    def in_precision(self, policy: str) -> "Resolved":
+        """The same, where the recipe leaves the precision to the devices."""
+        return replace(self, recipe=replace(self.recipe, precision=policy))
+
     @property
     def title(self) -> str:
         return f"{self.run.network} on {self.source.name}"
@@ -68,7 +72,7 @@ class Resolved:
         network, changes = by_name if self.run.weights else (self.config, {})
         keras.utils.set_random_seed(self.run.seed)
         before = keras.config.dtype_policy()
-        keras.config.set_dtype_policy(self.recipe.precision)
+        keras.config.set_dtype_policy(precision.resolved(self.recipe.precision, strategy))
         try:
             with strategy.scope() if strategy else nullcontext():
                 return zoo.build(

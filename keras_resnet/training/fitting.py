@@ -18,7 +18,7 @@ from keras_resnet.data import (
 from keras_resnet.data.parameters import filled
 from keras_resnet.graph.tracing import graphs_of
 from keras_resnet.modelcard import Preprocessing, card
-from keras_resnet.training import distribute
+from keras_resnet.training import distribute, precision
 from keras_resnet.training.recipes import Recipe
 
 Batch = tuple[tf.Tensor, tf.Tensor]  # images float32 [n, H, W, C], and labels float32 [n, classes]
@@ -60,7 +60,8 @@ def check_fit(model: keras.Model, source: Source, recipe: Recipe) -> Training:
     expect_validation(source, recipe)
     expect_one_device(model)
     expect_same_shapes(model, source)
-    training = Training(model, source, recipe, read_by(model, source))
+    built = replace(recipe, precision=precision.of_model(model)) if recipe.precision == precision.AUTO else recipe
+    training = Training(model, source, built, read_by(model, source))
     expect_one_size(source.train, training.preprocessing)
     expect_augmentable(training)
     return training

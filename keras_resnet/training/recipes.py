@@ -50,7 +50,7 @@ class Recipe:
     clip_norm: float | None = None  # of all gradients together
     accumulate: int = 1  # batches whose gradients are averaged into one step
     ema: float | None = None  # momentum of an average of the weights, which is then evaluated and delivered
-    precision: str = "float32"  # Keras' dtype policy
+    precision: str = "float32"  # Keras' dtype policy; "auto": "mixed_bfloat16" where the devices multiply it
     view: str | None = None  # how an image becomes the network's size, of VIEWS; None: as in the evaluation
     augment: Mapping[str, Any] = field(default_factory=dict)  # of AUGMENTATIONS, in that order
     network: Mapping[str, Any] = field(default_factory=dict)  # fields of the network's row that the recipe sets
@@ -67,6 +67,7 @@ class Recipe:
 
 
 MANY = between(1, 10**7)
+PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 
 
 def optional(rule: Rule) -> Rule:
@@ -76,7 +77,7 @@ def optional(rule: Rule) -> Rule:
 _RULES: dict[str, Rule] = {
     "schedule": one_of("steps", "cosine", "linear", "plateau", "constant"),
     "decays": one_of("all", "kernels"),
-    "precision": one_of("float32", "mixed_bfloat16", "mixed_float16"),
+    "precision": one_of(*PRECISIONS),
     "view": one_of(None, *VIEW_NAMES),
     "drops": Rule(
         lambda drops: (
@@ -152,6 +153,7 @@ RECIPES: dict[str, Recipe] = {
         weight_decay=5e-4,
         decays="kernels",
         label_smoothing=0.1,
+        precision="auto",
         augment={"pad_crop": 1},
     ),
     "fast": Recipe(
@@ -163,6 +165,7 @@ RECIPES: dict[str, Recipe] = {
         nesterov=True,
         weight_decay=5e-4,
         decays="kernels",
+        precision="auto",
         augment=CIFAR,
     ),
     "finetune": Recipe(
@@ -176,6 +179,7 @@ RECIPES: dict[str, Recipe] = {
         weight_decay=1e-4,
         decays="kernels",
         label_smoothing=0.1,
+        precision="auto",
         view="random_resized_crop",
         augment={"flip": 0.5},
     ),

@@ -3,7 +3,7 @@
 import gc
 import json
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, replace
+from dataclasses import MISSING, asdict, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from keras_resnet.data import load_data
 from keras_resnet.experiment import Resolved, Run
 from keras_resnet.experiment.resolved import network_changes, recipe_for
 from keras_resnet.networks import zoo
-from keras_resnet.training import RECIPES, Recipe, check_fit, distribute, recipe_of, train
+from keras_resnet.training import RECIPES, Recipe, check_fit, distribute, precision, recipe_of, train
 from keras_resnet.training.recipes import optional
 from keras_resnet.tuning.budget import BUDGETS, Infeasible, costs_of, excess
 from keras_resnet.tuning.oracles import SCORE
@@ -91,6 +91,7 @@ class HyperResNet(keras_tuner.HyperModel):
             expect_known("network", zoo.NETWORKS, network)
         self.devices = distribute.strategy(strategy)
         expect(distribute.workers(self.devices)[1] == 1, "strategy", "the devices of one machine", strategy)
+        self.precision = precision.fastest(self.devices)  # of recipes that leave it to the devices
         self.space = space if isinstance(space, str) else getattr(space, "__name__", type(space).__name__)
         self.budget = {cost: given[name] for cost, name in BUDGETS.items() if given[name] is not None}
         self.patience = patience
@@ -122,7 +123,8 @@ class HyperResNet(keras_tuner.HyperModel):
         drawn = self.rows(hp)
         is_pair = isinstance(drawn, tuple) and len(drawn) == 2 and isinstance(drawn[0], tuple(zoo.FAMILIES))
         expect(is_pair, "space", "a function that returns a row of a network and a recipe", drawn)
-        return settled(drawn[0], recipe_of(drawn[1]), [known.name for known in hp.space])
+        config, recipe = settled(drawn[0], recipe_of(drawn[1]), [known.name for known in hp.space])
+        return config, replace(recipe, precision=self.precision) if recipe.precision == precision.AUTO else recipe
 
     def resolved(self, config: zoo.Config, recipe: Recipe, epochs: int | None = None) -> Resolved:
         """What these rows are as a run, of the recipe's epochs or of so many: a command `keras-resnet train`."""
@@ -223,6 +225,13 @@ class HyperResNet(keras_tuner.HyperModel):
         given = {"space": self.space, "base": asdict(base), "first": first}
         return plain({**given, "budget": self.budget, "patience": self.patience})
 
+    def recorded(self, before: dict[str, Any]) -> dict[str, Any]:
+        """What the search that is resumed was asked. It keeps its precision, and may lack fields that are new."""
+        rows = self.draw(keras_tuner.HyperParameters())
+        first = [defaults(row) | record for row, record in zip(rows, before["first"], strict=True)]
+        self.precision = first[1]["precision"]
+        return plain({**before, "first": first})
+
 
 def settled(config: zoo.Config, recipe: Recipe, drawn: Collection[str] = ()) -> Drawn:
     """What the recipe sets of the network, but for those fields, in the network's row."""
@@ -248,6 +257,10 @@ def nearest(table: Mapping[str, Any], row: Any, first: str | None = None) -> tup
     differing = {name: {key: ours[key] for key in ours if ours[key] != theirs[name][key]} for name in names}
     name = min(names, key=lambda name: len(differing[name]))
     return name, differing[name]
+
+
+def defaults(row: Any) -> dict[str, Any]:
+    return {known.name: known.default for known in fields(row) if known.default is not MISSING}
 
 
 def plain(record: Any) -> Any:

@@ -79,7 +79,8 @@ def search(
     hypermodel.check()
     asked = {**hypermodel.asked, "tuner": tuner}
     if (folder / "search.json").exists():
-        before = json.loads((folder / "search.json").read_text())
+        before = hypermodel.recorded(json.loads((folder / "search.json").read_text()))
+        asked = {**hypermodel.asked, "tuner": tuner}
         expect(asked == before, "resume", f"the search that is in {folder}, of {before}", asked)
     (folder / TRIALS).mkdir(parents=True, exist_ok=True)
     if not worker:

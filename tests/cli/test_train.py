@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -18,7 +19,7 @@ from keras_resnet.cli import main
 from keras_resnet.data import digits
 from keras_resnet.experiment import Run, experiment
 from keras_resnet.modelcard import Card, Preprocessing
-from keras_resnet.training import RECIPES, Recipe, evaluate
+from keras_resnet.training import RECIPES, Recipe, evaluate, precision
 
 EVERY_KEY = {"stem": keras_resnet.STEMS, "order": keras_resnet.ORDERS, "shortcut": keras_resnet.SHORTCUTS}
 TRAINING = "best.weights.h5 checkpoint.npz history.csv run.json tensorboard"
@@ -68,7 +69,7 @@ class TestTheCommandTrain:
             "30 epochs",
             "batches of 64",
             "learning rate 0.1 (cosine)",
-            "images of 8x8x1, float32",
+            f"images of 8x8x1, {precision.fastest()}",
             "1,295 images train, 143 validate and choose the epoch, 359 test",
         ):
             assert words in first
@@ -90,7 +91,7 @@ class TestTheCommandTrain:
 
     def test_the_card_says_how_it_was_made(self, run, card):
         assert keras_resnet.ResNetConfig(**card["config"]) == keras_resnet.NETWORKS["resnet20"]
-        assert Recipe(**card["recipe"]) == RECIPES["digits"]
+        assert Recipe(**card["recipe"]) == replace(RECIPES["digits"], precision=precision.fastest())
         assert (card["seed"], card["params"], card["macs"]) == (0, 270_810, 2_516_608)
         assert card["versions"]["keras"] == keras.__version__
         page = (run / "card.md").read_text()
@@ -211,7 +212,7 @@ class TestTheRunFolder:
         assert Run.read(run) == Run(network="resnet20", data="digits")
         assert json.loads((run / "run.json").read_text())["command"] == "keras-resnet train resnet20 --data digits"
         known = json.loads((run / "run.json").read_text())
-        assert Recipe(**known["recipe"]) == RECIPES["digits"]
+        assert Recipe(**known["recipe"]) == replace(RECIPES["digits"], precision=precision.fastest())
         assert (known["data"]["shape"], known["data"]["train"]) == ([8, 8, 1], 1295)
 
     def test_evaluation_has_every_class_and_the_confusion(self, run, card):
