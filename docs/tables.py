@@ -18,6 +18,7 @@ from keras_resnet.graph.initialization import without_weights
 from keras_resnet.modelcard import Card
 from keras_resnet.networks.zoo import PAPERS
 from keras_resnet.weights import FORMATS, SCHEMES
+from keras_resnet.weights.catalogue import is_noncommercial, shown
 
 ROOT = Path(__file__).parent.parent
 PUBLISHED_ERRORS = {  # test error in %, and where it is printed
@@ -32,10 +33,10 @@ PUBLISHED_ERRORS = {  # test error in %, and where it is printed
 
 
 def networks() -> Iterator[str]:
-    yield "| name | function | parameters | multiply-adds | input |"
-    yield "| --- | --- | ---: | ---: | --- |"
+    yield "| name | function | parameters | multiply-adds | input | best public top-1 |"
+    yield "| --- | --- | ---: | ---: | --- | --- |"
     for paper, configs in PAPERS.items():
-        yield f"| **[{paper.authors}](https://arxiv.org/abs/{paper.arxiv})** | {paper.title} | | | |"
+        yield f"| **[{paper.authors}](https://arxiv.org/abs/{paper.arxiv})** | {paper.title} | | | | |"
         for name in configs:
             with without_weights():
                 costs = keras_resnet.complexity(keras_resnet.build(name))
@@ -44,7 +45,28 @@ def networks() -> Iterator[str]:
 
 def network(name: str, params: int, macs: int) -> str:
     size = "x".join(map(str, NETWORKS[name].input_shape))
-    return f"| `{name}` | `{functions()[name]}` | {params:,} | {macs:,} | {size} |"
+    return f"| `{name}` | `{functions()[name]}` | {params:,} | {macs:,} | {size} | {best(name)} |"
+
+
+def best(name: str) -> str:
+    """The highest published top-1 of the network's checkpoints, and its tag; † is for non-commercial use only."""
+    rows = [row for row in keras_resnet.pretrained(name) if row.top1]
+    if not rows:
+        return ""
+    row = max(rows, key=lambda row: row.top1)
+    return f"{row.top1:.1f} % `{row.tag}`{' †' * is_noncommercial(row.licence)}"
+
+
+def catalogue() -> Iterator[str]:
+    yield "| network | `weights=` | top-1 | top-5 | pixels | crop | interpolation | normalization | licence | source |"
+    yield "| --- | --- | ---: | ---: | ---: | ---: | --- | --- | --- | --- |"
+    for row in keras_resnet.pretrained():
+        default = ' = `"imagenet"`' if row.is_default else ""
+        top1, top5 = (f"{value:.2f}" if value else "" for value in (row.top1, row.top5))
+        yield (
+            f"| `{row.network}` | `{row.tag}`{default} | {top1} | {top5} | {row.size} | {row.crop:g} "
+            f"| {row.interpolation} | {row.normalization} | {shown(row.licence)} | {row.source} |"
+        )
 
 
 def functions() -> dict[str, str]:
@@ -116,6 +138,7 @@ def result(folder: Path) -> str:
 TABLES = {  # the page, and what makes the lines
     "networks": ("README.md", networks),
     "recipes": ("docs/training.md", recipes),
+    "catalogue": ("docs/weights.md", catalogue),
     "formats": ("docs/weights.md", formats),
     "schemes": ("docs/weights.md", schemes),
     "results": ("docs/results.md", results),

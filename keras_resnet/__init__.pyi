@@ -42,6 +42,7 @@ from .applications import ResNet18 as ResNet18
 from .applications import ResNet18D as ResNet18D
 from .applications import ResNet18V2 as ResNet18V2
 from .applications import ResNet20 as ResNet20
+from .applications import ResNet26D as ResNet26D
 from .applications import ResNet32 as ResNet32
 from .applications import ResNet34 as ResNet34
 from .applications import ResNet34D as ResNet34D
@@ -78,8 +79,11 @@ from .applications import ResNeXt29_8x64d as ResNeXt29_8x64d
 from .applications import ResNeXt29_16x64d as ResNeXt29_16x64d
 from .applications import ResNeXt29_32x4d as ResNeXt29_32x4d
 from .applications import ResNeXt50_32x4d as ResNeXt50_32x4d
+from .applications import ResNeXt50D_32x4d as ResNeXt50D_32x4d
 from .applications import ResNeXt101_32x4d as ResNeXt101_32x4d
 from .applications import ResNeXt101_32x8d as ResNeXt101_32x8d
+from .applications import ResNeXt101_32x16d as ResNeXt101_32x16d
+from .applications import ResNeXt101_32x32d as ResNeXt101_32x32d
 from .applications import ResNeXt101_64x4d as ResNeXt101_64x4d
 from .applications import ResNeXt152_32x4d as ResNeXt152_32x4d
 from .applications import SEResNet20 as SEResNet20
@@ -140,3 +144,4 @@ from .training.distribute import strategy as strategy
 from .tuning.hypermodel import HyperResNet as HyperResNet
 from .tuning.search import search as search
 from .weights import load_weights as load_weights
+from .weights.catalogue import pretrained as pretrained

@@ -36,12 +36,12 @@ class Application(Protocol):
 
         Args:
             include_top: Whether pooling and classifier follow the last stage.
-            weights: None, or a source that `keras_resnet.load_weights` reads: "imagenet", "cifar10",
-                "hf://owner/repo", a Keras model, or the path of a file. The row gets the fields that the
-                source's weights imply.
+            weights: None, or a source that `keras_resnet.load_weights` reads: "imagenet", a tag of
+                `keras_resnet.pretrained()`, "cifar10", "hf://owner/repo", a Keras model, or the path of a file. The row
+                gets the fields that the source's weights imply.
             input_tensor: A Keras tensor to build upon, instead of a new input.
-            input_shape: (height, width, channels), None for any height or width; by default the paper's, or
-                (None, None, 3) without the top.
+            input_shape: (height, width, channels), None for any height or width; by default that of the weights'
+                published accuracy, or the paper's, or (None, None, 3) without the top.
             pooling: Without the top: "avg" or "max" for a vector an image, None for the last stage's NHWC output.
             classes: Outputs of the classifier; the weights' or else the paper's by default. Another number than the
                 weights' replaces their classifier by a new one.
@@ -180,6 +180,10 @@ ResNeXt152_32x4d = _application("ResNeXt152_32x4d")
 ResNeXt101_32x8d = _application("ResNeXt101_32x8d")
 ResNeXt101_64x4d = _application("ResNeXt101_64x4d")
 
+# Mahajan et al. 2018
+ResNeXt101_32x16d = _application("ResNeXt101_32x16d")
+ResNeXt101_32x32d = _application("ResNeXt101_32x32d")
+
 # Hu et al. 2018
 SEResNet20 = _application("SEResNet20")
 SEResNet110 = _application("SEResNet110")
@@ -196,6 +200,8 @@ ResNet50D = _application("ResNet50D")
 ResNet101D = _application("ResNet101D")
 ResNet152D = _application("ResNet152D")
 ResNet200D = _application("ResNet200D")
+ResNet26D = _application("ResNet26D")
+ResNeXt50D_32x4d = _application("ResNeXt50D_32x4d")
 
 # Bello et al. 2021
 ResNetRS50 = _application("ResNetRS50")

@@ -114,6 +114,7 @@ class Card:
     config: Mapping[str, Any]  # the network's row
     input_shape: tuple[int | None, ...]
     weights: str | None = None  # the file or address that they came from
+    licence: str | None = None  # of these weights
     preprocessing: Preprocessing | None = None
     class_names: tuple[str, ...] | str | None = None  # "imagenet" stands for its thousand
     params: int | None = None

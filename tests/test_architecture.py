@@ -64,7 +64,10 @@ def test_no_arrow_points_up(floor):
         assert {name for path in modules(room) for name in imported(path)} - {room} <= below, room
 
 
-LIGHT = "checks files modelcard networks/arguments networks/config networks/families weights/sources data/parameters"
+LIGHT = """
+checks files modelcard networks/arguments networks/config networks/families weights/sources weights/catalogue
+data/parameters
+"""
 
 
 @pytest.mark.parametrize("room", [*LIGHT.split(), "training/recipes", "experiment/run"])
@@ -102,7 +105,7 @@ PUBLIC = """
 NETWORKS ORDERS PREPROCESSINGS RECIPES SHORTCUTS STEMS
 Card Complexity DenseNetConfig FractalNetConfig GroupedConv2D HyperResNet Preprocessing Recipe ResNetConfig
 __version__ build card complexity decode_predictions densenet evaluate export features
-fold_batch_norm fractalnet freeze load_data load_model load_weights names portable preprocessing
+fold_batch_norm fractalnet freeze load_data load_model load_weights names portable preprocessing pretrained
 rematerialize resnet search strategy train
 """
 
@@ -318,6 +321,8 @@ def test_a_resnet_50_is_read_in_four_files_from_its_images_to_its_head():
         "from keras_resnet.networks.zoo import NETWORKS, PAPERS, names, row; names(); row('resnet50', shortcut='A')",
         "from keras_resnet.weights.sources import expect_source; expect_source('cifar10', (3, 3, 3))",
         "from keras_resnet import modelcard",
+        "import keras_resnet; keras_resnet.pretrained()",
+        "import keras_resnet\ntry: keras_resnet.build('resnet50', weights='a1_in2k')\nexcept ValueError: pass",
         "import keras_resnet\ntry: keras_resnet.build('resnet51')\nexcept ValueError: pass",
         "import keras_resnet\ntry: keras_resnet.build('resnet50', weights='missing.pth')\nexcept ValueError: pass",
         "import keras_resnet\ntry: keras_resnet.build('resnet50', input_shape=(7, 7, 3))\nexcept ValueError: pass",

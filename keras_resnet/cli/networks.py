@@ -11,13 +11,23 @@ from keras_resnet.files import completed
 from keras_resnet.modelcard import card
 from keras_resnet.networks import zoo
 from keras_resnet.networks.arguments import check_arguments, check_size
+from keras_resnet.weights.catalogue import pretrained as checkpoints
+from keras_resnet.weights.catalogue import shown
 
 
 @click.command("list", cls=Command)
 @click.argument("pattern", default="*")
 @click.option("--count", is_flag=True, help="Build each network and count its parameters and multiply-adds.")
-def list_networks(pattern, count):
+@click.option("--pretrained", is_flag=True, help="List their public weights instead, with accuracy and licence.")
+def list_networks(pattern, count, pretrained):
     """List the networks whose names match PATTERN, such as 'resnext*'."""
+    if pretrained:
+        list_checkpoints(pattern)
+    else:
+        list_rows(pattern, count)
+
+
+def list_rows(pattern: str, count: bool) -> None:
     names = zoo.names(pattern)
     if not names:
         raise click.UsageError(f"No network matches {pattern!r}. `keras-resnet list` shows all.")
@@ -28,6 +38,14 @@ def list_networks(pattern, count):
         image = "x".join(map(str, zoo.NETWORKS[name].input_shape))
         cost = f"  {counted(name)}" if count else ""
         click.echo(f"{name:{width}}  {image:>9}{cost}  {zoo.paper(name)}")
+
+
+def list_checkpoints(pattern: str) -> None:
+    rows = checkpoints(pattern)
+    if not rows:
+        raise click.UsageError(f"No checkpoint matches {pattern!r}. `keras-resnet list --pretrained` shows all.")
+    click.echo(rows)
+    click.echo('\nTop-1 and top-5 in % on ImageNet\'s validation images. * is what `weights="imagenet"` loads.')
 
 
 def counted(name: str) -> str:
@@ -69,19 +87,20 @@ def square(size: int | None) -> tuple[int, int, int] | None:
 def convert(source, name, out, classes, size, config_changes):
     """Load SOURCE, another project's weights, into network NAME, and save it as OUT, a .keras file.
 
-    SOURCE is imagenet, hf://owner/repo, or a file of torch, safetensors, Caffe or Keras. Fields of the network's row
-    that the weights imply are set for you.
+    SOURCE is imagenet, a tag that `list --pretrained NAME` shows, hf://owner/repo, or a file of torch, safetensors,
+    Caffe or Keras. Fields of the network's row that the weights imply are set for you.
     """
     expect(out.suffix == ".keras" and out.parent.is_dir(), "out", "a path in a folder, that ends in .keras", str(out))
     config = zoo.row(name, **config_changes)
     check_size(size, config)
-    check_arguments(config, None, source)
+    check_arguments(config, None, source, network=name)
     start_keras()
     from keras_resnet.graph.remake import portable
 
     with completed(out) as path:
         model = zoo.build(name, weights=source, classes=classes, input_shape=square(size), **config_changes)
         portable(model).save(path)
-    weights, preprocessing = card(model).weights, card(model).preprocessing
-    click.echo(f"{out}: {name}, {model.count_params():,} parameters, weights of {weights}")
-    click.echo(f"Preprocessing: {preprocessing or 'unknown'}")
+    known = card(model)
+    click.echo(f"{out}: {name}, {model.count_params():,} parameters, weights of {known.weights}")
+    click.echo(f"Licence of the weights: {shown(known.licence)}")
+    click.echo(f"Preprocessing: {known.preprocessing or 'unknown'}")

@@ -32,7 +32,7 @@ from keras_resnet.files import expect_data_folder
 @on_error
 @validation_option("to choose the epoch")
 @recipe
-@click.option("--weights", help="Start from these weights: a file, hf://owner/repo or imagenet.")
+@click.option("--weights", help="Start from these weights: imagenet, a tag, a file or hf://owner/repo.")
 @click.option(
     "--freeze",
     metavar="PART",

@@ -65,7 +65,7 @@ class Run:
         """Raises a ValueError for what is wrong, as far as it shows without data and without Keras."""
         check_size(self.size, self.row)
         check_part(self.freeze, self.row)
-        check_arguments(self.row, None, self.weights, self.remat)
+        check_arguments(self.row, None, self.weights, self.remat, self.network)
         if self.recipe_and_why:
             self.changed(self.recipe_and_why[0])
 

@@ -87,15 +87,17 @@ _RULES: dict[str, Rule] = {
 }
 
 
-def check_arguments(config: Config, input_shape: Any, weights: Any = None, remat: Any = False) -> None:
-    """Raises an error for what is wrong whatever the weights and the backend are."""
+def check_arguments(
+    config: Config, input_shape: Any, weights: Any = None, remat: Any = False, network: str | None = None
+) -> None:
+    """Raises an error for what is wrong whatever the weights and the backend are; `network` is the published name."""
     expect_rule(FLAG, "remat", remat)
     skips = getattr(config, "drop_path_per", "sample") == "batch"
     expect(not (remat and skips), "remat", "False with drop_path_per='batch', which skips whole blocks", remat)
     if input_shape is not None:
         check_shape(input_shape, "input_shape", config.smallest_size)
     if isinstance(weights, str | Path):
-        expect_source(weights, blocks_of(config.stages))
+        expect_source(weights, blocks_of(config.stages), network)
 
 
 def check_shape(shape: Any, argument: str, smallest: int) -> None:

@@ -47,10 +47,18 @@ def outputs_of(config: Config, head: Head, pretrained: PretrainedWeights | None)
     return head.classes or usual or 0
 
 
-def image_input(config: Config, input_shape: Shape | None, input_tensor: Any, include_top: bool) -> KerasTensor:
+def image_input(
+    config: Config,
+    input_shape: Shape | None,
+    input_tensor: Any,
+    include_top: bool,
+    pretrained: PretrainedWeights | None,
+) -> KerasTensor:
     """The tensor that is given, or a new input."""
     if input_tensor is None:
-        return keras.Input(tuple(input_shape or (config.input_shape if include_top else (None, None, 3))))
+        size = pretrained and pretrained.size
+        usual = (size, size, 3) if size else config.input_shape
+        return keras.Input(tuple(input_shape or (usual if include_top else (None, None, 3))))
     expect(keras.backend.is_keras_tensor(input_tensor), "input_tensor", "a Keras tensor", input_tensor)
     shape = tuple(input_tensor.shape[1:])
     check_shape(shape, "input_tensor", config.smallest_size)
@@ -76,8 +84,8 @@ def keeps_classifier(head: Head, pretrained: PretrainedWeights) -> bool:
     return head.classes in (None, pretrained.classes)
 
 
-def functional(x: KerasTensor, y: KerasTensor, name: str, config: Config) -> keras.Model:
+def functional(x: KerasTensor, y: KerasTensor, name: str, config: Config, network: str) -> keras.Model:
     """The model between them, with its card."""
     model = keras.Model(one_or_all(keras.utils.get_source_inputs(x)), y, name=name)
-    attach(model, Card(network=name, config=asdict(config), input_shape=tuple(x.shape[1:])))
+    attach(model, Card(network=network, config=asdict(config), input_shape=tuple(x.shape[1:])))
     return model

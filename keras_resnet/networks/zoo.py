@@ -34,6 +34,7 @@ HAN_2017 = Paper("Han et al. 2017", "Deep Pyramidal Residual Networks", "1610.02
 XIE_2017 = Paper("Xie et al. 2017", "Aggregated Residual Transformations for Deep Neural Networks", "1611.05431")
 HU_2018 = Paper("Hu et al. 2018", "Squeeze-and-Excitation Networks", "1709.01507")
 HE_2019 = Paper("He et al. 2019", "Bag of Tricks for Image Classification with CNNs", "1812.01187")
+MAHAJAN_2018 = Paper("Mahajan et al. 2018", "Exploring the Limits of Weakly Supervised Pretraining", "1805.00932")
 BELLO_2021 = Paper("Bello et al. 2021", "Revisiting ResNets: Improved Training and Scaling Strategies", "2103.07579")
 
 IMAGENET_BLOCKS = {
@@ -187,7 +188,12 @@ PAPERS: dict[Paper, dict[str, Config]] = {
         **{f"seresnet{depth}": imagenet(depth, se_ratio=16) for depth in (50, 101, 152)},
         **{f"seresnext{depth}_32x4d": imagenet(depth, inner=1 / 2, groups=32, se_ratio=16) for depth in (50, 101)},
     },
-    HE_2019: {f"resnet{depth}d": imagenet(depth, stem="deep", shortcut="D") for depth in IMAGENET_DEPTHS},
+    MAHAJAN_2018: {f"resnext101_32x{width}d": imagenet(101, inner=width / 8, groups=32) for width in (16, 32)},
+    HE_2019: {
+        **{f"resnet{depth}d": imagenet(depth, stem="deep", shortcut="D") for depth in IMAGENET_DEPTHS},
+        "resnet26d": imagenet(50, stages=widths((2, 2, 2, 2), (256, 512, 1024, 2048)), stem="deep", shortcut="D"),
+        "resnext50d_32x4d": imagenet(50, inner=1 / 2, groups=32, stem="deep", shortcut="D"),
+    },
     BELLO_2021: {f"resnetrs{depth}": rs(depth) for depth in RS_BLOCKS},
 }
 
@@ -198,7 +204,7 @@ def names(pattern: str = "*") -> list[str]:
     """The names of the networks that match a shell pattern, paper by paper.
 
     >>> import keras_resnet
-    >>> keras_resnet.names("resnext50*")
+    >>> keras_resnet.names("resnext50_*")
     ['resnext50_32x4d']
     """
     return [name for name in NETWORKS if fnmatchcase(name, pattern)]
@@ -208,6 +214,11 @@ def paper(name: str) -> Paper:
     """Where the network comes from."""
     expect_known("name", NETWORKS, name)
     return next(paper for paper, rows in PAPERS.items() if name in rows)
+
+
+def name_of(config: Config) -> str | None:
+    """The name of a published row, unchanged."""
+    return next((name for name, row in NETWORKS.items() if row == config), None)
 
 
 def row(network: str | Config, **config_changes: Any) -> Config:
@@ -241,11 +252,13 @@ def build(
         name: Of the model; the network's by default, or its family's.
         classes: Outputs of the classifier; the weights' by default, or the paper's 10 or 1,000. Another number than
             the weights' replaces their classifier by a new one and keeps the rest.
-        input_shape: (height, width, channels) of the images, where None stands for any size. By default the paper's,
-            or (None, None, 3) without the top. Images are NHWC floats, RGB. One channel takes the sum of the weights'
-            kernels for red, green and blue; other numbers take them in turn, scaled to the same response.
-        weights: None, or a source that `keras_resnet.load_weights` reads. A named row gets the fields that the
-            source's weights imply, such as `stride_in="1x1"` for keras.applications' ResNet-50.
+        input_shape: (height, width, channels) of the images, where None stands for any size. By default the size with
+            which the weights' accuracy was published, or the paper's, or (None, None, 3) without the top. Images are
+            NHWC floats, RGB. One channel takes the sum of the weights' kernels for red, green and blue; other numbers
+            take them in turn, scaled to the same response.
+        weights: None, or a source that `keras_resnet.load_weights` reads: "imagenet", a tag of
+            `keras_resnet.pretrained(network)`, a file, ... A named row gets the fields that the source's weights imply,
+            such as `stride_in="1x1"` for keras.applications' ResNet-50.
         include_top: Whether pooling and classifier follow the last stage.
         pooling: Without the top: "avg" or "max" for a vector an image, None for the last stage's NHWC output.
         classifier_activation: Any Keras activation; None gives logits, always in float32.
@@ -263,6 +276,7 @@ def build(
             fields that contradict each other or the weights, images too small, weights that cannot be read. Before
             anything is downloaded by keras.applications, and otherwise once the network is there to compare with:
             weights of another network.
+        ConnectionError: If weights cannot be downloaded, with the file to fetch by hand.
 
     >>> import keras_resnet
     >>> keras_resnet.build("resnet20", shortcut="B").count_params()
@@ -270,7 +284,8 @@ def build(
     """
     config = row(network, **config_changes)
     head, input_shape = Head(include_top, pooling, classes, classifier_activation), plain(input_shape)
-    check_arguments(config, input_shape, weights, remat)
+    published = network if isinstance(network, str) else name_of(config)
+    check_arguments(config, input_shape, weights, remat, published)
 
     from keras_resnet.graph.remat import rematerialize  # with Keras, for which the errors until here do not wait
     from keras_resnet.graph.skipping import skip_dropped_paths
@@ -278,14 +293,14 @@ def build(
     from keras_resnet.weights import implied, load, read
 
     builder.check_keras(classifier_activation)
-    pretrained = None if weights is None else read(weights, config.stages)
+    pretrained = None if weights is None else read(weights, config.stages, published)
     if pretrained and isinstance(network, str):
         config = replace(config, **implied(pretrained, config, config_changes))
     outputs = builder.outputs_of(config, head, pretrained)
-    x = builder.image_input(config, input_shape, input_tensor, include_top)
+    x = builder.image_input(config, input_shape, input_tensor, include_top, pretrained)
     y = builder.network(x, config, head, outputs, pretrained)
     name = name or (network if isinstance(network, str) else FAMILIES[type(config)])
-    model = builder.functional(x, y, name, config)
+    model = builder.functional(x, y, name, config, published or name)
     if pretrained:
         load(model, pretrained, head=builder.keeps_classifier(head, pretrained), adapt=True)
     return rematerialize(model) if remat else skip_dropped_paths(model)

@@ -14,6 +14,7 @@ from keras_resnet.checks import expect, expect_rule, one_of
 from keras_resnet.graph.tracing import walk
 from keras_resnet.modelcard import IMAGENET, PREPROCESSINGS, Card, Preprocessing, attach, card
 from keras_resnet.weights.biases import absorbed
+from keras_resnet.weights.catalogue import is_noncommercial
 from keras_resnet.weights.layers import Affine, Layer, Norm, Other, fault
 from keras_resnet.weights.pretrained import PretrainedWeights
 from keras_resnet.weights.readers import read
@@ -58,10 +59,10 @@ def load_weights(model: keras.Model, source: Any, *, channel_order: str | None =
 
     Args:
         model: A network of this package, also a loaded one. Changed in place, with its card.
-        source: "imagenet" (keras.applications' own weights, of the networks that it shares with us), "cifar10"
-            (ResNet-20's, trained by this project and in the package), "hf://owner/repo" on the Hugging Face hub, a
-            Keras model, or the path of a file: torch's `.pth`, `.pt`, `.th`, `.tar` or `.bin`, `.safetensors`,
-            `.caffemodel`, `.weights.h5`, `.keras`.
+        source: "imagenet" (the network's usual public weights), a tag of one of its other checkpoints (see
+            `keras_resnet.pretrained`), "cifar10" (ResNet-20's, trained by this project and in the package),
+            "hf://owner/repo" on the Hugging Face hub, a Keras model, or the path of a file: torch's `.pth`, `.pt`,
+            `.th`, `.tar` or `.bin`, `.safetensors`, `.caffemodel`, `.weights.h5`, `.keras`.
         channel_order: "BGR" if the source's network reads blue, green, red: the channels of its first kernel are then
             reversed, because our networks read RGB. By default the order of the source's project: Caffe's and
             keras.applications' ResNets read BGR.
@@ -72,7 +73,7 @@ def load_weights(model: keras.Model, source: Any, *, channel_order: str | None =
     Raises:
         ValueError: If the source cannot be read, tensors are missing, left over or of another shape, or the weights
             imply another network, such as a stride in the 3x3 instead of the 1x1. The model is then unchanged.
-        ConnectionError: If keras.applications' weights cannot be downloaded.
+        ConnectionError: If weights cannot be downloaded, with the file to fetch by hand.
 
     >>> import keras_resnet
     >>> model = keras_resnet.ResNet20()
@@ -81,7 +82,8 @@ def load_weights(model: keras.Model, source: Any, *, channel_order: str | None =
     is_built = isinstance(model, keras.Model) and len(getattr(model, "inputs", None) or ()) == 1
     expect(is_built, "model", "a built Keras model of one input", model)
     expect_rule(one_of(None, "RGB", "BGR"), "channel_order", channel_order)
-    load(model, read(source, blocks(model)), channel_order=channel_order)
+    known = card(model)
+    load(model, read(source, blocks(model), known.network if known else None), channel_order=channel_order)
     return model
 
 
@@ -112,6 +114,8 @@ def load(
         refuse_other_wiring(model, pretrained)
     if pretrained.scheme is UNNAMED:
         warn_of_structure(pretrained.origin)
+    if is_noncommercial(pretrained.licence):
+        warn_of_licence(pretrained)
     there = pretrained.fetch({*names.values()}) if pretrained.fetch else pretrained.layers
     theirs = {name: there[names[name]] for name in names}
     refuse_broken(theirs, names, pretrained.origin)
@@ -138,6 +142,13 @@ def warn_of_structure(origin: str) -> None:
     warnings.warn(
         f"The names in {origin} follow no known scheme: layers were matched by their order and shapes. Whether both "
         "networks stride, pad and add alike cannot be seen from them: compare outputs.",
+        stacklevel=4,
+    )
+
+
+def warn_of_licence(pretrained: PretrainedWeights) -> None:
+    warnings.warn(
+        f"The weights of {pretrained.origin} have the licence {pretrained.licence}: not for commercial use.",
         stacklevel=4,
     )
 
@@ -306,6 +317,7 @@ def described(model: keras.Model, pretrained: PretrainedWeights, head: bool) -> 
     return replace(
         known,
         weights=pretrained.origin,
+        licence=pretrained.licence,
         preprocessing=preprocessing and preprocessing.for_input(known.input_shape, share),
         class_names=(pretrained.class_names or names) if head else None,
     )

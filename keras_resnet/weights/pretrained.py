@@ -24,6 +24,8 @@ class PretrainedWeights:
     class_names: tuple[str, ...] | str | None = None
     card: Card | None = None  # where the source is a network of ours
     fetch: Callable[[Collection[str]], Layers] | None = None  # with values, where those here have shapes only
+    licence: str | None = None  # where the source tells
+    size: int | None = None  # height and width of the images with which it was measured, where the source tells
 
     @cached_property
     def scheme(self) -> Scheme:

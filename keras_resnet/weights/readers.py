@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import keras
 import numpy as np
@@ -20,6 +20,8 @@ from keras_resnet.graph.tracing import walk
 from keras_resnet.modelcard import IMAGENET, MOST_JSON, Card, card, of_unit
 from keras_resnet.weights import foreign
 from keras_resnet.weights.caffe import Caffemodel
+from keras_resnet.weights.catalogue import KERAS, Checkpoint, catalogue, chosen
+from keras_resnet.weights.hub import SAFETENSORS, fetched
 from keras_resnet.weights.layers import Affine, Layer, Layers, Norm, Other, constant
 from keras_resnet.weights.pretrained import PretrainedWeights
 from keras_resnet.weights.sources import (
@@ -31,20 +33,26 @@ from keras_resnet.weights.sources import (
     TRAINED,
     Blocks,
     blocks_of,
-    expect_file,
     expect_source,
     suffix_of,
 )
 
+CONFIG, TORCH_FILE, KERAS_FILE = "config.json", "pytorch_model.bin", "model.keras"  # in a repository
 
-def read(source: Any, stages: Sequence[Any]) -> PretrainedWeights:
-    """Reads the weights of a file, an address or a Keras model; the row's stages choose among keras.applications'."""
+
+def read(source: Any, stages: Sequence[Any], network: str | None = None) -> PretrainedWeights:
+    """Reads the weights of a name, a file, an address or a Keras model.
+
+    What a name stands for depends on the network: on its published name, or else on the stages of its row.
+    """
     if isinstance(source, PretrainedWeights):
         return source
     if isinstance(source, keras.Model):
         return read_keras_model(source)
     expect(isinstance(source, str | Path), "weights", EXPECTED, source)
-    expect_source(source, blocks_of(stages))
+    expect_source(source, blocks_of(stages), network)
+    if row := chosen(source, network):
+        return read_checkpoint(row)
     if source in NAMED:
         return NAMED[source](blocks_of(stages))
     if str(source).startswith(HUB):
@@ -213,7 +221,8 @@ def with_card(pretrained: PretrainedWeights, its_card: Card | None) -> Pretraine
         return pretrained
     its = its_card.preprocessing
     preprocessing = (its, its.share) if its else None
-    return replace(pretrained, card=its_card, preprocessing=preprocessing, class_names=its_card.class_names)
+    names, licence = its_card.class_names, its_card.licence
+    return replace(pretrained, card=its_card, preprocessing=preprocessing, class_names=names, licence=licence)
 
 
 def keras_layer(arrays: list[np.ndarray], settings: Mapping[str, Any]) -> Layer:
@@ -245,28 +254,43 @@ def read_caffemodel(path: Path) -> PretrainedWeights:
 
 
 def read_hub(address: str) -> PretrainedWeights:
-    """Reads a repository on the hub: safetensors first; preprocessing and classes from timm's config.json."""
-    repository, _, revision = address.removeprefix(HUB).partition("@")
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    """Reads a repository on the hub: timm's, with its config.json, in safetensors if it has them; or one of ours."""
+    if (config := fetched(address, CONFIG)) is None:
+        return replace(read_keras(required(address, KERAS_FILE)), origin=address)
+    told = config_tells(parsed(config, address), address)
+    if path := fetched(address, SAFETENSORS):
+        return replace(read_safetensors(path), origin=address, **told)
+    return replace(read_torch(required(address, TORCH_FILE)), origin=address, **told)
 
-    def fetched(file: str) -> Path:
-        return Path(hf_hub_download(repository, file, revision=revision or None))
 
+def required(address: str, file: str) -> Path:
+    path = fetched(address, file)
+    expect(path, "weights", f"a repository with {CONFIG} and {SAFETENSORS} or {TORCH_FILE}, or {KERAS_FILE}", address)
+    return cast(Path, path)
+
+
+def parsed(config: Path, address: str) -> Any:
     try:
-        config = json.loads(small_text(fetched("config.json"), MOST_JSON))
-        try:
-            pretrained = read_safetensors(fetched("model.safetensors"))
-        except LocalEntryNotFoundError:  # a kind of the next one: the hub cannot be reached
-            raise
-        except EntryNotFoundError:
-            expect_file(file := fetched("pytorch_model.bin"))
-            pretrained = read_torch(file)
-    except ArgumentError:
-        raise
-    except Exception as error:  # whatever the hub raises
-        raise invalid("weights", f"a repository of timm's that can be reached ({error})", address) from error
-    return replace(pretrained, origin=address, **config_tells(config, address))
+        return json.loads(small_text(config, MOST_JSON))
+    except ValueError as error:
+        raise invalid("weights", f"a repository whose {CONFIG} is JSON ({error})", address) from error
+
+
+def read_checkpoint(row: Checkpoint) -> PretrainedWeights:
+    """Reads the weights of a row of the catalogue."""
+    if row.source.startswith(KERAS):
+        return read_applications(row.source.removeprefix(KERAS))
+    pretrained = replace(
+        read_safetensors(required(row.address, SAFETENSORS)),
+        origin=row.address,
+        licence=row.licence,
+        size=row.size,
+        preprocessing=row.preprocessing,
+        class_names=IMAGENET if row.classes == 1000 else None,
+    )
+    classes = f"{row.classes} classes, as the catalogue says, and not {pretrained.classes}"
+    expect((pretrained.classes or 0) == row.classes, "weights", classes, row.address)
+    return pretrained
 
 
 def config_tells(config: Any, address: str) -> dict[str, Any]:
@@ -278,7 +302,8 @@ def config_tells(config: Any, address: str) -> dict[str, Any]:
     config = {**config, **(config.get("pretrained_cfg") or {})}
     names, labels = IMAGENET if config.get("num_classes") == 1000 else None, config.get("label_names")
     is_list = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
-    told: dict[str, Any] = {"class_names": tuple(labels) if is_list else names}
+    told: dict[str, Any] = {"class_names": tuple(labels) if is_list else names, "size": size_in(config)}
+    told["licence"] = config["license"] if isinstance(config.get("license"), str) else None
     if "mean" not in config:
         return told
     try:
@@ -292,12 +317,20 @@ def config_tells(config: Any, address: str) -> dict[str, Any]:
     return told | {"preprocessing": (reads, share)}
 
 
+def size_in(config: Mapping[str, Any]) -> int | None:
+    """Of square images."""
+    match config.get("input_size"):
+        case [int(), int(height), int(width)] if height == width > 0:
+            return height
+    return None
+
+
 # keras.applications
 
 
-def read_applications(blocks: Blocks) -> PretrainedWeights:
+def read_applications(function: str) -> PretrainedWeights:
     """Names and shapes of keras.applications' weights. Keras downloads the weights once these are known to fit."""
-    builder = getattr(keras.applications, APPLICATIONS[blocks])
+    builder = getattr(keras.applications, function)
 
     def download(_wanted: Collection[str]) -> Layers:
         try:
@@ -305,8 +338,9 @@ def read_applications(blocks: Blocks) -> PretrainedWeights:
         except Exception as error:  # Keras' downloader raises nothing narrower
             raise ConnectionError(f"The weights of keras.applications could not be downloaded: {error}") from error
 
-    origin = f"keras.applications.{APPLICATIONS[blocks]}"
-    return replace(read_keras_model(builder(weights=None)), origin=origin, fetch=download)
+    origin = KERAS + function
+    licence = next(row.licence for row in catalogue() if row.source == origin)
+    return replace(read_keras_model(builder(weights=None)), origin=origin, licence=licence, fetch=download)
 
 
 # Our own
@@ -319,7 +353,10 @@ def read_trained(blocks: Blocks) -> PretrainedWeights:
         return replace(read_keras(path), origin=f"keras_resnet's {origin}")
 
 
-NAMED: dict[Any, Callable[[Blocks], PretrainedWeights]] = {IMAGENET: read_applications, CIFAR10: read_trained}
+NAMED: dict[Any, Callable[[Blocks], PretrainedWeights]] = {
+    IMAGENET: lambda blocks: read_applications(APPLICATIONS[blocks]),
+    CIFAR10: read_trained,
+}
 
 
 READERS: dict[str, Callable[[Path], PretrainedWeights]] = {

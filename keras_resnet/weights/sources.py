@@ -1,11 +1,12 @@
 """Where weights may come from: names, addresses and files, checked before anything is read and without Keras."""
 
+import re
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
-from keras_resnet.checks import expect
+from keras_resnet.checks import expect, invalid
 from keras_resnet.modelcard import IMAGENET
+from keras_resnet.weights.catalogue import chosen, nearest, pretrained
 
 HUB = "hf://"
 CIFAR10 = "cifar10"  # for weights of ours
@@ -31,7 +32,8 @@ SUFFIXES = {
     ".caffemodel": "caffe",
     **dict.fromkeys((".pth", ".pt", ".th", ".tar", ".bin"), "torch"),
 }
-EXPECTED = f"None, '{IMAGENET}', '{CIFAR10}', hf://owner/repo, a Keras model, or a file {', '.join(SUFFIXES)}"
+OTHERS = f"'{CIFAR10}', hf://owner/repo, a Keras model, or a file {', '.join(SUFFIXES)}"
+EXPECTED = f"None, '{IMAGENET}', a tag of keras_resnet.pretrained(), {OTHERS}"
 
 
 def blocks_of(stages: Sequence[int | Sequence[int]]) -> Blocks:
@@ -39,36 +41,43 @@ def blocks_of(stages: Sequence[int | Sequence[int]]) -> Blocks:
     return tuple(stage if isinstance(stage, int) else len(stage) for stage in stages)
 
 
-def expect_source(source: str | Path, blocks: Blocks) -> None:
-    """Raises an error if no weights can have that name, address or path."""
+def expect_source(source: str | Path, blocks: Blocks, network: str | None = None) -> None:
+    """Raises an error if no weights of the network can have that name, address or path.
+
+    Args:
+        source: What `weights=` is.
+        blocks: The number of blocks in every stage.
+        network: The published name, if there is one.
+    """
+    if chosen(source, network):
+        return
     if source in NAMED:
-        expect_network(str(source), blocks)
+        expect_network(str(source), blocks, network)
     elif str(source).startswith(HUB):
         expect_repository(str(source))
     else:
-        expect_file(source)
+        expect_file(source, network)
 
 
-def expect_network(source: str, blocks: Blocks) -> None:
+def expect_network(source: str, blocks: Blocks, network: str | None) -> None:
     there = NAMED[source]
+    if source == IMAGENET and network:
+        near = f"{network} has no public weights; networks near it that have are {', '.join(nearest(network))}"
+        raise invalid("weights", f"another source: {near}", source)
     expect(blocks in there, "weights", f"another source: {source!r} has only {', '.join(there.values())}", source)
 
 
 def expect_repository(address: str) -> None:
-    owner, _, name = address.removeprefix(HUB).partition("@")[0].partition("/")
-    expect(owner and name and "/" not in name, "weights", "hf://owner/repo or hf://owner/repo@revision", address)
-    expect_library("huggingface_hub", "hub", address)
+    form = "hf://owner/repo or hf://owner/repo@revision"
+    expect(re.fullmatch(rf"{HUB}\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?", address, re.ASCII), "weights", form, address)
 
 
-def expect_file(path: str | Path) -> None:
-    expect(suffix_of(path), "weights", EXPECTED, path)
+def expect_file(path: str | Path, network: str | None = None) -> None:
+    tags = ", ".join(f"'{row.tag}'" for row in pretrained(network or ""))
+    expected = f"None, '{IMAGENET}', a tag of {network}'s ({tags}), {OTHERS}" if tags else EXPECTED
+    expect(suffix_of(path), "weights", expected, path)
     expect(Path(path).is_file(), "weights", f"{EXPECTED}, that exists", path)
 
 
 def suffix_of(path: str | Path) -> str:
     return next((suffix for suffix in SUFFIXES if str(path).endswith(suffix)), "")
-
-
-def expect_library(module: str, extra: str, source: str | Path) -> None:
-    library = f"the library {module}, as in keras-resnet-zoo[{extra}], to read it with"
-    expect(find_spec(module), "weights", library, str(source))

@@ -19,7 +19,7 @@ def images(*shape):
 
 
 def test_names_by_pattern():
-    assert keras_resnet.names("resnext50*") == ["resnext50_32x4d"]
+    assert keras_resnet.names("resnext50_*") == ["resnext50_32x4d"]
     assert keras_resnet.names() == list(NETWORKS)
 
 
