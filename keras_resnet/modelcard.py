@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_resnet.checks import COUNT, Rule, expect, expect_rules, invalid, is_list_of, is_number, one_of, printable
-from keras_resnet.files import completed, member, opened_archive, small_text, versions_in
+from keras_resnet.files import completed, member, opened_archive, replaced, small_text, versions_in
 from keras_resnet.machine import versions
 
 ARCHIVED = "keras_resnet.json"  # the card's name in a `.keras` archive
@@ -157,10 +157,11 @@ class Card:
         return printable("\n\n".join(tables) + "\n")
 
     def write(self, folder: Path) -> None:
-        """`card.json`, and the same to read as `card.md`."""
-        for name, text in ((BESIDE, self.to_json()), ("card.md", self.to_markdown())):
-            with completed(folder / name) as path:
-                path.write_text(text)
+        """`card.md`, to read, and then the same as `card.json`."""
+        with replaced(folder / "card.md") as path:
+            path.write_text(self.to_markdown())
+        with completed(folder / BESIDE) as path:
+            path.write_text(self.to_json())
 
 
 IS_MAPPING = Rule(lambda value: isinstance(value, Mapping), "a dict")

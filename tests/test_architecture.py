@@ -65,8 +65,8 @@ def test_no_arrow_points_up(floor):
 
 
 LIGHT = """
-checks files modelcard networks/arguments networks/config networks/families weights/sources weights/catalogue
-data/parameters
+checks files/archives files/disk files/paths files/renaming files/state files/writing modelcard
+networks/arguments networks/config networks/families weights/sources weights/catalogue data/parameters
 """
 
 

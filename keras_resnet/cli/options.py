@@ -10,6 +10,7 @@ import click
 
 from keras_resnet.checks import ArgumentError
 from keras_resnet.cli.mistakes import Mistake, shown, told
+from keras_resnet.cli.stopping import TYPED, stoppable
 from keras_resnet.cli.values import JsonList, Number
 from keras_resnet.files import expect_data_folder, expect_model_file, expect_new_figure
 from keras_resnet.modelcard import PREPROCESSINGS, card
@@ -23,11 +24,12 @@ class Command(click.Command):
     """A command that shows the package's errors as its own."""
 
     def parse_args(self, ctx, args):
+        ctx.meta[TYPED] = list(args)
         with shown(ctx):
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx):
-        with shown(ctx):
+        with shown(ctx), stoppable(ctx):
             return super().invoke(ctx)
 
 

@@ -1,5 +1,7 @@
 """The command search."""
 
+import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -17,7 +19,7 @@ from keras_resnet.cli.options import (
 from keras_resnet.cli.start import start_tensorflow
 from keras_resnet.cli.values import Amount, recipe_changes
 from keras_resnet.experiment import Run
-from keras_resnet.files import expect_new_search
+from keras_resnet.files import expect_new_search, locked
 
 
 @click.command(cls=Command)
@@ -67,7 +69,13 @@ def search(data, space, network, recipe, more, changes, precision, output, resum
     folder = output or Path("searches", f"{space}-{Path(data).name}")
     Run(network=network or "resnet20", data=data, recipe=recipe, changes=changes).check()
     expect_new_search(folder, resume)
-    start_tensorflow()
-    from keras_resnet.tuning.search import search
+    with locked(folder) if alone() else nullcontext():
+        start_tensorflow()
+        from keras_resnet.tuning.search import search
 
-    search(space, data, folder, network=network, recipe=recipe, changes=changes, resume=resume, **given)
+        search(space, data, folder, network=network, recipe=recipe, changes=changes, resume=resume, **given)
+
+
+def alone() -> bool:
+    """Whether no other process shares the search, each under its id."""
+    return not os.environ.get("KERASTUNER_TUNER_ID")

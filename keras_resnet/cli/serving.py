@@ -7,7 +7,7 @@ import click
 from keras_resnet.checks import printable
 from keras_resnet.cli.options import DATA, FILE, Command, data_option, model_argument, on_error, preprocessing
 from keras_resnet.cli.start import start_keras, start_tensorflow
-from keras_resnet.files import version_folder
+from keras_resnet.files import expect_export_folder, locked, version_folder
 from keras_resnet.modelcard import card
 
 
@@ -32,14 +32,16 @@ from keras_resnet.modelcard import card
 def export(model, path, version, overwrite, data, data_dir, on_error, **given):
     """Write MODEL, a .keras file, to PATH/1 for serving, and check it on real images in a separate process."""
     where = {"version": int(version) if version.isdecimal() else version, "overwrite": overwrite}
-    version_folder(path, **where)
-    start_tensorflow()
-    from keras_resnet.data import load_data
-    from keras_resnet.networks.loading import load_model
-    from keras_resnet.serving.export import export
+    expect_export_folder(path)
+    with locked(path):
+        version_folder(path, **where)
+        start_tensorflow()
+        from keras_resnet.data import load_data
+        from keras_resnet.networks.loading import load_model
+        from keras_resnet.serving.export import export
 
-    source = load_data(data, data_dir=data_dir, on_error=on_error) if data else None
-    folder = export(load_model(model), path, data=source, **where, **given)
+        source = load_data(data, data_dir=data_dir, on_error=on_error) if data else None
+        folder = export(load_model(model), path, data=source, **where, **given)
     for name, measured in card(folder).exports.items():
         click.echo(f"{folder / measured['file']}: {name}, {results(measured)}")
 

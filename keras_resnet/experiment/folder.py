@@ -1,8 +1,8 @@
 """A run's folder: what is trained, measured, exported and said of it."""
 
 import json
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +16,7 @@ from keras_resnet.checks import expect
 from keras_resnet.data import Source, raw_images
 from keras_resnet.experiment.resolved import FROZEN, Phase, Resolved
 from keras_resnet.experiment.run import Run
-from keras_resnet.files import completed, new_folder, replaced, write_json
+from keras_resnet.files import completed, kept, locked, new_folder, numbered, read_state, replaced, write_json
 from keras_resnet.graph.complexity import complexity
 from keras_resnet.graph.remake import portable
 from keras_resnet.graph.stages import freeze
@@ -37,8 +37,10 @@ from keras_resnet.training import (
     precision,
     read_history,
 )
+from keras_resnet.training.cluster import lock_role
 
 SHOWN = 10  # images, and class names
+RUN, CARD = "run.json", "card.json"  # the first and the last file of a run
 Say = Callable[[str], None]
 
 
@@ -64,24 +66,28 @@ def experiment(
 
     Raises:
         ValueError: Before anything is trained or written, for unknown names or values out of range.
+        InUseError: An OSError, if another process writes into the run's folder.
+        DiskFullError: An OSError, if there is no room. What was there stays whole.
     """
     strategy = distribute.strategy(run.strategy)
     named = Resolved.of(run, data, distribute.replicas(strategy))
     name = f"{run.network}-{named.source.name}"
-    before = recorded_precision(output / name) if resume else None
-    resolved = named.in_precision(before or precision.resolved(named.recipe.precision, strategy))
+    before = to_resume(output, name, run) if resume else None
+    recorded = recorded_precision(before) if before else None
+    resolved = named.in_precision(recorded or precision.resolved(named.recipe.precision, strategy))
     chief, several = distribute.is_chief(strategy), distribute.workers(strategy)[1] > 1
     expect(resume or not several, "resume", "True with several workers, which share one folder", resume)
     say = say if chief else silent
     model, phases = resolved.build(strategy), resolved.phases
     training = check_fit(model, resolved.source, resolved.recipe)
     freeze(model, run.freeze)  # says now whether there is such a part
-    with nullcontext(resumed(output / name, run)) if resume else new_folder(output, name) as folder:
+    with resumed(before, run, lock_role(strategy)) if before else new_run(output, name, say) as folder:
         distribute.shared_folder(strategy, folder)
-        if (folder / "card.json").exists():
+        if (folder / CARD).exists():
+            read_state(folder / CARD, lambda path: Card.from_json(path.read_bytes()))
             say(f"{folder} had ended before.")
             return None
-        if chief and not (folder / "run.json").exists():
+        if chief and not (folder / RUN).exists():
             write_run(folder, resolved)
         say(f"Training {resolved.title} into {folder}: {resolved.decided} {class_names(resolved.source)}.")
         if strategy:
@@ -96,7 +102,8 @@ def experiment(
 
 def to_train(phases: list[Phase], folder: Path) -> list[Phase]:
     """Those from the last that was begun: its checkpoint has all of a training's state."""
-    begun = [number for number, phase in enumerate(phases) if (folder / phase.part.folder / "checkpoint.npz").exists()]
+    checkpoints = [folder / phase.part.folder / "checkpoint.npz" for phase in phases]
+    begun = [number for number, path in enumerate(checkpoints) if path.exists() or kept(path).exists()]
     return phases[max(begun, default=0) :]
 
 
@@ -109,18 +116,42 @@ def class_names(source: Source) -> str:
     return f"{source.classes} classes: {', '.join(source.class_names[:SHOWN])}{more}"
 
 
-def resumed(folder: Path, run: Run) -> Path:
-    """The folder, made where it is not there, of that very run."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if (folder / "run.json").exists():
-        run.expect_same(Run.read(folder), folder)
-    return folder
+@contextmanager
+def resumed(folder: Path, run: Run, role: str) -> Iterator[Path]:
+    """The folder of that very run, made where it is not there; no other command writes there meanwhile."""
+    with locked(folder, role):
+        if (folder / RUN).exists():
+            run.expect_same(Run.read(folder), folder)
+        yield folder
+
+
+@contextmanager
+def new_run(output: Path, name: str, say: Say) -> Iterator[Path]:
+    """A new folder; what was killed in others is said."""
+    for folder in filter(unfinished, numbered(output, name)):
+        say(f"{folder} has an unfinished run. --resume goes on with it.")
+    with new_folder(output, name) as folder, locked(folder):
+        yield folder
+
+
+def to_resume(output: Path, name: str, run: Run) -> Path:
+    """The first unfinished run of these settings; where there is none, the first folder of that name."""
+    pending = filter(unfinished, numbered(output, name))
+    same = (folder for folder in pending if not (folder / RUN).exists() or not run.differing(Run.read(folder)))
+    return next(same, output / name)
+
+
+def unfinished(folder: Path) -> bool:
+    """Whether a run was killed there, or is running. One that was killed at once has left nothing."""
+    visible = {path.name for path in folder.glob("[!.]*")}
+    return CARD not in visible and (not visible or bool(visible & {RUN, "checkpoint.npz"}))
 
 
 def recorded_precision(folder: Path) -> str | None:
     """That of the run in the folder, if there is one: it stays, wherever it is resumed."""
-    path = folder / "run.json"
-    return json.loads(path.read_text())["recipe"]["precision"] if path.exists() else None
+    if not (folder / RUN).exists():
+        return None
+    return read_state(folder / RUN, lambda path: json.loads(path.read_bytes())["recipe"]["precision"])
 
 
 def write_run(folder: Path, resolved: Resolved) -> None:
@@ -141,7 +172,7 @@ def write_run(folder: Path, resolved: Resolved) -> None:
         "versions": versions(),
         "hardware": hardware(),
     }
-    with completed(folder / "run.json") as path:
+    with completed(folder / RUN) as path:
         path.write_text(json.dumps(record, indent=2) + "\n")
 
 
@@ -166,7 +197,7 @@ def finish(folder: Path, model: keras.Model, resolved: Resolved, say: Say) -> Ca
     show_predictions(exported, final.card.preprocessing, resolved.source, say)
     final.card.write(folder)
     say(f"Accuracy on {evaluation.images} held-out images: {evaluation.top1:.2%}")
-    say(f"In {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
+    say(f"In {folder}: {', '.join(sorted(path.name for path in folder.glob('[!.]*')))}")
     return final.card
 
 

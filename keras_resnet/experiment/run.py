@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_resnet.checks import SEED, expect, expect_known, expect_rule, make_plain
+from keras_resnet.files import read_state
 from keras_resnet.networks import zoo
 from keras_resnet.networks.arguments import check_arguments, check_part, check_size
 from keras_resnet.training.recipes import Recipe, recipe_of
@@ -85,14 +86,22 @@ class Run:
         """The run of that folder."""
         path = folder / "run.json"
         expect(path.is_file(), "folder", "the folder of a run, with a run.json", str(folder))
-        record = json.loads(path.read_text())["run"]
+        return read_state(path, lambda path: cls.of(json.loads(path.read_bytes())["run"]))
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> "Run":
+        """Fields of later versions are passed over."""
         return cls(**{name: record[name] for name in (f.name for f in fields(cls)) if name in record})
+
+    def differing(self, before: "Run") -> list[str]:
+        """The fields in which it cannot resume that run."""
+        theirs, ours = asdict(before), asdict(self)
+        return [key for key in ours if key not in MEANS and theirs[key] != ours[key]]
 
     def expect_same(self, before: "Run", folder: Path) -> None:
         """Raises a ValueError unless it resumes that run."""
-        theirs, ours = asdict(before), {key: value for key, value in asdict(self).items() if key not in MEANS}
-        differing = {key: theirs[key] for key in ours if theirs[key] != ours[key]}
-        wanted = f"the run that is in {folder}, with {differing}, or another output"
+        differing, theirs, ours = self.differing(before), asdict(before), asdict(self)
+        wanted = f"the run that is in {folder}, with { {key: theirs[key] for key in differing} }, or another output"
         expect(not differing, "resume", wanted, {key: ours[key] for key in differing})
 
 

@@ -9,7 +9,7 @@ import keras
 
 from keras_resnet.checks import FLAG, Rule, expect, expect_rule, is_list_of, one_of
 from keras_resnet.data import Source, expect_one_size
-from keras_resnet.files import completed, overwritten, version_folder
+from keras_resnet.files import completed, expect_export_folder, locked, overwritten, version_folder
 from keras_resnet.kernels.devices import DEVICES, traced_for
 from keras_resnet.modelcard import Preprocessing
 from keras_resnet.predict import known_preprocessing
@@ -71,6 +71,8 @@ def export(
     Raises:
         ValueError: Before anything is written: if the version exists, the preprocessing is unknown, the network's size
             is not fixed for a format that needs it, or a package is missing.
+        InUseError: An OSError, if another process writes into the folder.
+        DiskFullError: An OSError, if there is no room. What was there stays whole.
         ExportError: If a format's probabilities differ by more than its tolerance: 1e-4, for float16 0.01, for int8 0.5
             (which its accuracy should judge). Nothing is left behind then.
 
@@ -83,7 +85,7 @@ def export(
     expect_rule(FLAG, "overwrite", overwrite)
     expect_rule(one_of(*DEVICES), "device", device)
     expect(data is None or isinstance(data, Source), "data", "what keras_resnet.load_data returns, or None", data)
-    folder = version_folder(Path(path), version, overwrite)
+    expect_export_folder(Path(path))
     job = Job(model, known_preprocessing(model, preprocessing), fold, data)
     if data:
         expect_fitting(model, data)
@@ -91,13 +93,14 @@ def export(
     formats = list(dict.fromkeys(formats))
     for name in formats:
         expect_possible(name, job)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with (overwritten if overwrite else completed)(folder) as partial:
-        partial.mkdir()
-        for name in formats:
-            with traced_for(device):
-                FORMATS[name].write(job, partial / FORMATS[name].file)
-        job.card(compared(job, partial, formats)).write(partial)
+    with locked(Path(path)):
+        folder = version_folder(Path(path), version, overwrite)
+        with (overwritten if overwrite else completed)(folder) as partial:
+            partial.mkdir()
+            for name in formats:
+                with traced_for(device):
+                    FORMATS[name].write(job, partial / FORMATS[name].file)
+            job.card(compared(job, partial, formats)).write(partial)
     return folder
 
 

@@ -1,26 +1,37 @@
 """What a killed run needs to end as if it had never been killed, in one file that is written whole or not at all."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from numbers import Number
+from numbers import Number, Real
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_resnet.checks import expect, invalid
-from keras_resnet.files import replaced
+from keras_resnet.checks import COUNT, FLAG, Rule, expect, expect_rule, invalid
+from keras_resnet.files import checksum, kept, opened_archive, read_last, read_state, replaced, synced
 from keras_resnet.training.progress import keep_epochs
 from keras_resnet.weights import foreign
+
+IS_MAPPING = Rule(lambda value: isinstance(value, Mapping), "an object")
+STATE = {  # of a run, beside its arrays
+    "epochs": COUNT,
+    "lowest": Rule(lambda value: isinstance(value, Real) and value == value, "a number"),
+    "stopped": FLAG,
+    "callbacks": Rule(lambda value: IS_MAPPING.holds(value) and all(map(IS_MAPPING.holds, value.values())), "objects"),
+    "identity": IS_MAPPING,
+}
+Saved = tuple[dict[str, Any], foreign.File]  # the state, and the arrays of the variables
 
 
 class Checkpoint(keras.callbacks.Callback):
     """Every epoch: all variables (the states of dropout, too), the optimizer's, and the numbers that callbacks keep.
 
     It stands last among the callbacks, so that what the others did in an epoch is in it. Keras' `BackupAndRestore`
-    leaves out the dropouts' seeds and all callbacks, and writes in place.
+    leaves out the dropouts' seeds and all callbacks, and writes in place. The epoch before it is `kept` too, for a last
+    one that cannot be read.
 
     Args:
         path: Of the file, which every worker reads and the `writer` writes.
@@ -48,19 +59,32 @@ class Checkpoint(keras.callbacks.Callback):
         self.identity, self.writer = json.loads(json.dumps(identity)), writer
         self.epochs, self.lowest, self.failed, self.stopped = 0, float("inf"), False, False
         self.saved: foreign.File | None = None
-        if path.exists():
-            self.read()
+        self.damaged = ""  # what is wrong with the last epoch, where the one before is taken
+        if path.exists() or kept(path).exists():
+            self.resume()
 
-    def read(self) -> None:
+    def resume(self) -> None:
         """Takes over what the file has. The log ends again where it ended then."""
-        with whole(self.path):
-            self.saved = foreign.declared(self.path, "npz")
-            state = json.loads(self.saved.facts["texts"]["state"])
+        (state, self.saved), self.damaged = read_last(self.path, self.read)
         self.check(state["identity"])
         self.epochs, self.lowest, self.stopped = state["epochs"], state["lowest"], state["stopped"]
         self.numbers = state["callbacks"]
         if self.writer:
             keep_epochs(self.log, self.before + self.epochs)
+            if self.damaged:
+                print(f"{self.damaged}: resuming after epoch {self.before + self.epochs}, the one before.")
+
+    def read(self, path: Path) -> Saved:
+        """What a checkpoint says that it has: all of it is whole, and the log has its epochs."""
+        with opened_archive(path) as archive:
+            for name in archive.namelist():
+                checksum(archive, name)
+        saved = foreign.declared(path, "npz")
+        state = json.loads(saved.facts["texts"]["state"])
+        for name, rule in STATE.items():
+            expect_rule(rule, name, state[name])
+        read_state(self.log, lambda log: expect_epochs(log, self.before + state["epochs"]))
+        return state, saved
 
     def check(self, identity: dict[str, Any]) -> None:
         """Raises an ArgumentError unless the run is the one that is resumed."""
@@ -92,7 +116,7 @@ class Checkpoint(keras.callbacks.Callback):
         ours = {name: tuple(variable.shape) for name, variable in variables.items()}
         wanted = f"the one that was trained before, with the same {len(there)} variables"
         expect(ours == there, "model", wanted, f"{self.model.name}, with {len(ours)}, or of other shapes")
-        with whole(self.path):
+        with whole(self.saved.path):
             for name, value in foreign.values(self.saved, variables):
                 variables[name].assign(value)
         for name, callback in self.named.items():
@@ -126,8 +150,15 @@ class Checkpoint(keras.callbacks.Callback):
             "identity": self.identity,
         }
         arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in self.variables.items()}
-        with replaced(self.path) as path, open(path, "wb") as file:
+        synced(self.log)
+        with replaced(self.path, keep=not self.damaged) as path, open(path, "wb") as file:
             np.savez(file, state=json.dumps(state, default=float), **arrays)
+        self.damaged = ""
+
+
+def expect_epochs(log: Path, count: int) -> None:
+    there = log.read_bytes().count(b"\n") - 1
+    expect(there >= count, "epochs", f"the {count} epochs of the checkpoint", there)
 
 
 @contextmanager

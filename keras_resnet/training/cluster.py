@@ -79,6 +79,12 @@ def workers(strategy: tf.distribute.Strategy | None) -> tuple[int, int]:
     return (everyone.index(own_task(strategy.cluster_resolver)), len(everyone)) if everyone else (0, 1)
 
 
+def lock_role(strategy: tf.distribute.Strategy | None) -> str:
+    """Under which a worker locks the folder that all share: the chief as any command does."""
+    worker, _ = workers(strategy)
+    return f"worker-{worker}" if worker else ""
+
+
 def is_chief(strategy: tf.distribute.Strategy | None) -> bool:
     """Whether this process is the one that writes."""
     return workers(strategy)[0] == 0

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from keras_resnet.files import replaced
+from keras_resnet.files import read_state, replaced
 from keras_resnet.machine import on_terminal
 
 Epochs = list[dict[str, float]]  # the rows of a history.csv
@@ -72,8 +72,12 @@ def usual_verbosity() -> int:
 
 def read_history(path: Path) -> Epochs:
     """The epochs of a `history.csv`."""
-    with open(path, newline="") as file:
-        return [{key: float(value) for key, value in epoch.items()} for epoch in csv.DictReader(file)]
+
+    def rows(path: Path) -> Epochs:
+        with open(path, newline="") as file:
+            return [{key: float(value) for key, value in epoch.items()} for epoch in csv.DictReader(file)]
+
+    return read_state(path, rows)
 
 
 def keep_epochs(path: Path, count: int) -> None:

@@ -4,6 +4,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,6 +13,7 @@ import keras
 
 from keras_resnet.checks import LossError, expect
 from keras_resnet.data import load_data
+from keras_resnet.files import kept, locked, read_state
 from keras_resnet.graph.remat import rematerialize
 from keras_resnet.graph.skipping import skip_dropped_paths
 from keras_resnet.graph.tracing import walk
@@ -20,7 +22,7 @@ from keras_resnet.networks.loading import load_best
 from keras_resnet.predict import ends_in_logits
 from keras_resnet.training import distribute
 from keras_resnet.training.checkpoint import Checkpoint
-from keras_resnet.training.cluster import is_chief
+from keras_resnet.training.cluster import is_chief, lock_role
 from keras_resnet.training.fitting import (
     Training,
     batches_to_train,
@@ -62,9 +64,9 @@ def train(
     """Trains a model, and leaves the trained weights in it, and in its card how it reads images and names classes.
 
     If the source has a validation split, these are the weights of the lowest validation loss, otherwise the last. After
-    every epoch `folder` has `history.csv` (a row an epoch), `checkpoint.npz` (all that `resume` needs), TensorBoard's
-    events, and with a validation split `best.weights.h5`. A run that was killed and resumed ends in the weights of one
-    that was not: on one CPU, bit for bit.
+    every epoch `folder` has `history.csv` (a row an epoch), `checkpoint.npz` (all that `resume` needs; the epoch before
+    is kept beside it), TensorBoard's events, and with a validation split `best.weights.h5`. A run that was killed and
+    resumed ends in the weights of one that was not: on one CPU, bit for bit.
 
     Under a `tf.distribute.Strategy`, build the model in its scope (see `keras_resnet.strategy`) and call this in every
     process: the chief writes, into a folder that all see, and all read.
@@ -92,6 +94,9 @@ def train(
     Raises:
         ValueError: Before training, if the recipe's batch exceeds the images, the model takes other images or has
             other outputs, the folder has a run and `resume` is False, or that run was another one.
+        InUseError: An OSError, if another process trains in the folder.
+        DiskFullError: An OSError, if there is no room. What was there stays whole.
+        DamagedError: A ValueError, if what the folder has cannot be read. It says what to do.
         FloatingPointError: If a loss is not finite. The last whole epoch before it is in the folder.
     """
     source, row = load_data(data), recipe_of(recipe)
@@ -115,19 +120,28 @@ def fit(
     if folder is None:
         with TemporaryDirectory() as scratch:
             return fit(training, scratch, seed=seed, callbacks=callbacks, verbose=verbose, part=part)
-    recipe, strategy = training.recipe, training.strategy
-    files, chief = Files(Path(folder), part), is_chief(strategy)
-    files.make(resume)
+    files = Files(Path(folder), part)
+    with locked(files.folder, lock_role(training.strategy)):
+        files.make(resume)
+        return fit_into(files, training, seed, callbacks, verbose)
+
+
+def fit_into(
+    files: "Files", training: Training, seed: int, callbacks: Sequence[keras.callbacks.Callback], verbose: int | None
+) -> Epochs:
+    """Goes on with what the folder has, to which nobody else writes."""
+    recipe, strategy, part = training.recipe, training.strategy, files.part
+    chief = is_chief(strategy)
     fitted, own = compiled(training.model, recipe, training.steps_per_epoch * recipe.epochs)
     followed = [*own, *callbacks]
     best, run = files.best if training.source.validation else None, identity(training, seed)
     checkpoint = Checkpoint(files.checkpoint, followed, files.history, best, run, writer=chief, before=part.before)
     done = distribute.from_chief(strategy, checkpoint.epochs)
-    expect(done == checkpoint.epochs, "folder", "the chief's checkpoint, as all workers must see it", str(folder))
+    expect(done == checkpoint.epochs, "folder", "the chief's checkpoint, as all workers must see it", str(files.folder))
     to_train, to_watch = batches_to_train(training, seed, done * training.steps_per_epoch), batches_to_watch(training)
     last = part.before + recipe.epochs
     verbose = (usual_verbosity() if verbose is None else verbose) if chief else 0
-    with peers_watched(strategy), logged(files, chief) as loggers:
+    with peers_watched(strategy), logged(files, chief, part.before + done > 0) as loggers:
         fitted.fit(
             distribute.distributed(strategy, to_train),
             initial_epoch=last if checkpoint.stopped else part.before + done,
@@ -149,7 +163,7 @@ def deliver(training: Training, best: Path | None) -> None:
     """The model of one device, with the best weights where there are some; its card says what it was trained on."""
     model = distribute.synchronized(training.model, False)
     if best:
-        load_best(model, best)
+        read_state(best, partial(load_best, model))
     if known := card(model):
         names = training.source.class_names
         attach(model, replace(known, preprocessing=training.preprocessing, class_names=names))
@@ -176,8 +190,8 @@ class Files:
 
     def make(self, resume: bool) -> None:
         """The folder. One that has a run is refused, unless that is to be resumed."""
-        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        for path in (*([] if self.part.before else [self.history]), self.checkpoint, self.best):
+        self.checkpoint.parent.mkdir(exist_ok=True)
+        for path in (*([] if self.part.before else [self.history]), self.checkpoint, kept(self.checkpoint), self.best):
             wanted = f"one without a {path.name}, or `resume=True`"
             expect(resume or not path.exists(), "folder", wanted, str(self.folder))
 
@@ -227,16 +241,16 @@ def progress(training: Training, epochs: int, verbose: int) -> Callbacks:
 
 
 @contextmanager
-def logged(files: Files, chief: bool) -> Iterator[Callbacks]:
+def logged(files: Files, chief: bool, resumed: bool) -> Iterator[Callbacks]:
     """What writes into the run's folder. The log of an epoch that was killed before its first checkpoint is dropped."""
     if not chief:
         yield []
         return
-    history, resumed = files.history, files.checkpoint.exists() or files.part.before > 0
+    history = files.history
     if not resumed and history.exists():
-        text = history.read_text()
+        text = history.read_bytes()
         wanted = "one whose history.csv is of a run"
-        expect(not text or text.startswith("epoch,accuracy,"), "folder", wanted, str(files.folder))
+        expect(not text or text.startswith(b"epoch,accuracy,"), "folder", wanted, str(files.folder))
         history.unlink()
     log = keras.callbacks.CSVLogger(history, append=resumed)
     try:

@@ -12,7 +12,7 @@ import keras_tuner
 from keras_tuner import oracles
 from keras_tuner.engine.trial import Trial
 
-from keras_resnet.files import write_json
+from keras_resnet.files import read_json, read_last, write_json
 from keras_resnet.tuning.keras_tuner_private import FillableHyperband, next_combination
 
 SCORE = "val_accuracy"
@@ -32,6 +32,7 @@ class Budgeted(keras_tuner.Oracle):
     def __init__(self, trials: int, epochs: int, folder: Path, **options: Any):
         self.wanted, self.file = trials, folder / "oracle.json"
         self.infeasible: list[str] = []
+        self.damaged = ""  # what is wrong with the file, where the one before is taken
         objective = keras_tuner.Objective(SCORE, "max")
         super().__init__(objective=objective, max_consecutive_failed_trials=sys.maxsize, **options)
         self.verbose = 0
@@ -65,11 +66,16 @@ class Budgeted(keras_tuner.Oracle):
         super().end_trial(trial)  # which makes INVALID, without retries, FAILED
 
     def save(self) -> None:
-        write_json(self.file, self.get_state())
+        write_json(self.file, self.get_state(), keep=not self.damaged)
+        self.damaged = ""
 
     def reload(self) -> None:
-        state = json.loads(self.file.read_text())
-        self.set_state(state if "trials" in state else with_trials(state, self.file.parent))
+        """A state that cannot be read falls back to the one before it: a record tells what has ended since."""
+        _, self.damaged = read_last(self.file, self.take_over)
+
+    def take_over(self, file: Path) -> None:
+        state = json.loads(file.read_bytes())
+        self.set_state(state if "trials" in state else with_trials(state, file.parent))
 
     def get_state(self) -> dict[str, Any]:
         trials = {trial_id: remembered(self.trials[trial_id]) for trial_id in self.start_order}
@@ -98,7 +104,7 @@ def with_trials(state: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """The state of a search from before the trials were in it: each had a file of its own."""
 
     def kept(trial_id):
-        file = json.loads((folder / f"trial_{trial_id}" / "trial.json").read_text())
+        file = read_json(folder / f"trial_{trial_id}" / "trial.json")
         return {"values": file["hyperparameters"]["values"], **{key: file[key] for key in KEPT}}
 
     trials = {trial_id: kept(trial_id) for trial_id in state["start_order"]}

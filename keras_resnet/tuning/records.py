@@ -1,14 +1,13 @@
 """The records of a search's trials: dicts as in their files, what they read like, and their Pareto front."""
 
 import csv
-import json
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from keras_resnet.analysis.plots import plot_front
-from keras_resnet.files import replaced
+from keras_resnet.files import read_json, replaced
 from keras_resnet.tuning.budget import BUDGETS, number_text
 
 RECORD = "record.json"
@@ -21,7 +20,7 @@ Say = Callable[[str], None]
 def read_record(folder: Path) -> Record:
     """Of the trial in that folder; empty where it has not been run."""
     path = folder / RECORD
-    return json.loads(path.read_text()) if path.exists() else {}
+    return read_json(path) if path.exists() else {}
 
 
 def records(folder: Path) -> list[Record]:

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from keras_tuner.errors import FatalError
+
 from keras_resnet.checks import COUNT, FLAG, expect, expect_rule, one_of
-from keras_resnet.files import expect_new_search, write_json
+from keras_resnet.files import expect_new_search, locked, read_state, write_json
 from keras_resnet.tuning.hypermodel import HyperResNet
 from keras_resnet.tuning.oracles import TUNERS
 from keras_resnet.tuning.outcome import TRIALS, Search, concluded
-from keras_resnet.tuning.records import Say
+from keras_resnet.tuning.records import Say, records
 from keras_resnet.tuning.trials import Trials
 
 ADDRESS = ("KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT", "KERASTUNER_TUNER_ID")
@@ -64,6 +66,9 @@ def search(
 
     Raises:
         ValueError: If an argument is invalid, before anything is built.
+        InUseError: An OSError, if another process writes into the folder and is no worker of the same search.
+        DiskFullError: An OSError, if there is no room. What was there stays whole.
+        DamagedError: A ValueError, if a file of the search cannot be read. It says what to do.
         SearchError: A RuntimeError with the reasons, if no trial was completed or 1,000 draws in a row were over the
             budget.
     """
@@ -73,28 +78,40 @@ def search(
     worker, several = keras_tuner_role()
     expect(resume or not several, "resume", "True with several workers, which share one folder", resume)
     expect_new_search(folder, resume)
-    present = {path.name for path in folder.glob("[!.]*")}  # of workers that came before the chief, TRIALS is
-    expect("search.json" in present or present <= {TRIALS}, "folder", "the folder of a search", str(folder))
-    hypermodel = HyperResNet(space, data, **options)
-    hypermodel.check()
+    with locked(folder, worker):
+        present = {path.name for path in folder.glob("[!.]*")}  # of workers that came before the chief, TRIALS is
+        expect({"search.json", TRIALS} & present or not present, "folder", "the folder of a search", str(folder))
+        hypermodel = HyperResNet(space, data, **options)
+        hypermodel.check()
+        return search_in(folder, hypermodel, trials, tuner, retrain, say, bool(worker))
+
+
+def search_in(
+    folder: Path, hypermodel: HyperResNet, trials: int, tuner: str, retrain: bool, say: Say, worker: bool
+) -> Search | None:
+    """Goes on with what the folder has, which no other search writes to."""
     asked = {**hypermodel.asked, "tuner": tuner}
     if (folder / "search.json").exists():
-        before = hypermodel.recorded(json.loads((folder / "search.json").read_text()))
+        before = read_state(folder / "search.json", lambda path: hypermodel.recorded(json.loads(path.read_bytes())))
         asked = {**hypermodel.asked, "tuner": tuner}
         expect(asked == before, "resume", f"the search that is in {folder}, of {before}", asked)
     (folder / TRIALS).mkdir(parents=True, exist_ok=True)
+    records(folder / TRIALS)  # says now which of them cannot be read
     if not worker:
         write_json(folder / "search.json", asked)
     epochs, seed = asked["first"][1]["epochs"], hypermodel.base.seed % 2**31 + 1  # keras-tuner takes 0 for none
     oracle = TUNERS[tuner](trials, epochs, folder / TRIALS, seed=seed)
-    Trials(hypermodel, oracle, folder, say, worker).search()
+    try:
+        Trials(hypermodel, oracle, folder, say, worker).search()
+    except FatalError as error:
+        raise error.__cause__ or error from None
     return None if worker else concluded(hypermodel, oracle, folder, retrain, say)
 
 
-def keras_tuner_role() -> tuple[bool, bool]:
-    """Whether this process is a worker of keras-tuner's, and whether there are several processes."""
+def keras_tuner_role() -> tuple[str, bool]:
+    """The id of this process where it is a worker of keras-tuner's, and whether there are several processes."""
     address, _, tuner_id = ADDRESS
     given = {name: os.environ[name] for name in ADDRESS if os.environ.get(name)}
     several = address in given
     expect(not several or len(given) == len(ADDRESS), address, f"set with {' and '.join(ADDRESS[1:])}", given)
-    return several and "chief" not in given[tuner_id], several
+    return given[tuner_id] if several and "chief" not in given[tuner_id] else "", several

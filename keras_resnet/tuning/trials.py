@@ -9,14 +9,17 @@ from typing import Any
 from keras_tuner import HyperParameters
 from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.trial import Trial
+from keras_tuner.errors import FatalError
 
-from keras_resnet.files import write_json
+from keras_resnet.files import DamagedError, DiskFullError, InUseError, kept, write_json
 from keras_resnet.tuning.budget import BUDGETS, Infeasible
 from keras_resnet.tuning.hypermodel import EPOCHS, HyperResNet, plain
 from keras_resnet.tuning.oracles import SCORE, Budgeted
 from keras_resnet.tuning.records import RECORD, Record, Say, read_record, records, summary_line
 
 STATUSES = {"COMPLETED": "COMPLETED", "FAILED": "FAILED", "INFEASIBLE": "INVALID"}  # of a record -> keras-tuner's
+
+NO_FAULT = (DamagedError, DiskFullError, InUseError)  # of a trial's, which can go on later
 
 
 class Trials(BaseTuner):
@@ -34,9 +37,18 @@ class Trials(BaseTuner):
         self.ours, self.say, self.worker = hypermodel, say, worker
         self.record: Record = {}  # of the trial that runs
         super().__init__(oracle, hypermodel.draw, directory=str(folder), project_name=oracle.file.parent.name)
-        if oracle.file.exists() and not worker:
+        if not worker and (oracle.file.exists() or kept(oracle.file).exists()):
             oracle.reload()
+            self.repeat_lost()
         self.save()
+
+    def repeat_lost(self) -> None:
+        """Runs again the ended trials whose record is not there, from their checkpoints."""
+        if self.oracle.damaged:
+            self.say(f"{self.oracle.damaged}: resuming from the state before it.")
+        for trial_id in self.oracle.end_order:
+            if not read_record(Path(self.get_trial_dir(trial_id))):
+                self.run_trial(self.oracle.trials[trial_id])
 
     def save(self) -> None:
         """The oracle alone: whoever goes on with the search reads its file, alone or as chief, by any id."""
@@ -46,8 +58,16 @@ class Trials(BaseTuner):
     def run_trial(self, trial: Trial, *_: Any, **__: Any) -> dict[str, float]:
         """The score; keras-tuner asks for a number, also of a trial without one.
 
-        A trial that ended right before a kill is kept, though the oracle had not heard of its end.
+        Raises:
+            FatalError: Which ends the search, for what is no fault of the trial's.
         """
+        try:
+            return self.scored(trial)
+        except NO_FAULT as error:
+            raise FatalError(str(error)) from error
+
+    def scored(self, trial: Trial) -> dict[str, float]:
+        """A trial that ended right before a kill is kept, though the oracle had not heard of its end."""
         folder = Path(self.get_trial_dir(trial.trial_id))
         self.record = read_record(folder)
         if self.record.get("status", "RUNNING") == "RUNNING":
@@ -62,6 +82,8 @@ class Trials(BaseTuner):
             self.train(hp, folder)
         except Infeasible as error:
             self.record.update(status="INFEASIBLE", reason=str(error))
+        except NO_FAULT:
+            raise
         except Exception as error:
             self.record.update(status="FAILED", reason=f"{type(error).__name__}: {error}")
         finally:

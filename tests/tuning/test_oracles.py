@@ -83,11 +83,11 @@ class TestEveryTuner:
         whole = commands(quick)
         quick.clear()
 
-        def killed(path, content):
+        def killed(path, content, **settings):
             if (known := (path.name, json.dumps(content))) not in written:
                 written.add(known)
                 raise KeyboardInterrupt
-            write_json(path, content)
+            write_json(path, content, **settings)
 
         for module in (oracles, trials):
             monkeypatch.setattr(module, "write_json", killed)
