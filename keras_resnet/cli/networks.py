@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from keras_resnet.checks import expect
-from keras_resnet.cli.options import Command, ZooCommand, classes, size
+from keras_resnet.cli.options import Command, ZooCommand, classes, size, writable
 from keras_resnet.cli.start import start_keras
 from keras_resnet.files import completed
 from keras_resnet.modelcard import card
@@ -81,7 +81,7 @@ def square(size: int | None) -> tuple[int, int, int] | None:
 @click.command(cls=ZooCommand)
 @click.argument("source")
 @click.argument("name")
-@click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("out", type=click.Path(dir_okay=False, path_type=Path), callback=writable)
 @classes
 @size
 def convert(source, name, out, classes, size, config_changes):

@@ -12,7 +12,8 @@ from keras_resnet.checks import ArgumentError
 from keras_resnet.cli.mistakes import Mistake, shown, told
 from keras_resnet.cli.stopping import TYPED, stoppable
 from keras_resnet.cli.values import JsonList, Number
-from keras_resnet.files import expect_data_folder, expect_model_file, expect_new_figure
+from keras_resnet.data.names import kind_of
+from keras_resnet.files import expect_model_file, expect_new_figure, expect_writable
 from keras_resnet.modelcard import PREPROCESSINGS, card
 from keras_resnet.networks import zoo
 from keras_resnet.training.recipes import PRECISIONS
@@ -95,6 +96,9 @@ def checked(check: Callable[[Any], object]) -> Callable[[click.Context, click.Pa
     return callback
 
 
+writable = checked(lambda path: expect_writable(path, "path"))
+
+
 def together(*options: Callable) -> Callable:
     """Several options as one decorator, in their order."""
     return lambda function: reduce(lambda decorated, option: option(decorated), reversed(options), function)
@@ -102,8 +106,12 @@ def together(*options: Callable) -> Callable:
 
 def data_option(text: str = DATA, **settings: Any) -> Callable:
     """`--data`, and where TFDS keeps its datasets."""
-    data = click.option("--data", help=text, callback=checked(expect_data_folder), **settings)
-    return together(data, data_dir)
+    return together(click.option("--data", help=text, callback=known_data, **settings), data_dir)
+
+
+def known_data(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """A callback that refuses names of no folder and of no dataset."""
+    return checked(lambda name: kind_of(name, ctx.params.get("data_dir")))(ctx, param, value)
 
 
 def file_option(name: str, text: str, **settings: Any) -> Callable:
@@ -136,10 +144,15 @@ def strategy_option(*names: str) -> Callable:
     return click.option("--strategy", type=click.Choice(names), default="auto", show_default=True, help=text)
 
 
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-FOLDER = click.Path(file_okay=False, path_type=Path)
+def output_option(text: str, **settings: Any) -> Callable:
+    """`--output`, a folder that can be made."""
+    folder = click.Path(file_okay=False, path_type=Path)
+    return click.option("--output", type=folder, help=text, callback=writable, **settings)
 
-data_dir = click.option("--data-dir", help="Where TFDS keeps its datasets.")
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+data_dir = click.option("--data-dir", is_eager=True, help="Where TFDS keeps its datasets.")  # eager: --data needs it
 on_error = click.option(
     "--on-error",
     type=click.Choice(["raise", "skip"]),

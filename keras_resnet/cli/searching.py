@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from keras_resnet.cli.options import (
-    FOLDER,
     Command,
     data_option,
     on_error,
+    output_option,
     recipe,
     seed,
     strategy_option,
@@ -53,7 +53,7 @@ from keras_resnet.files import expect_new_search, locked
 @recipe
 @seed
 @strategy_option("auto", "none", "mirrored")
-@click.option("--output", type=FOLDER, help="The search's folder; by default searches/SPACE-DATA.")
+@output_option("The search's folder; by default searches/SPACE-DATA.")
 @click.option("--resume", is_flag=True, help="Resume the search in the folder, or start it.")
 @click.option(
     "--retrain",

@@ -5,15 +5,24 @@ from pathlib import Path
 import click
 
 from keras_resnet.checks import printable
-from keras_resnet.cli.options import DATA, FILE, Command, data_option, model_argument, on_error, preprocessing
-from keras_resnet.cli.start import start_keras, start_tensorflow
+from keras_resnet.cli.options import (
+    DATA,
+    FILE,
+    Command,
+    data_option,
+    model_argument,
+    on_error,
+    preprocessing,
+    writable,
+)
+from keras_resnet.cli.start import silent, start_keras, start_tensorflow
 from keras_resnet.files import expect_export_folder, locked, version_folder
 from keras_resnet.modelcard import card
 
 
 @click.command(cls=Command)
 @model_argument("model")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=click.Path(path_type=Path), callback=writable)
 @click.option(
     "--format",
     "formats",
@@ -27,6 +36,13 @@ from keras_resnet.modelcard import card
 @on_error
 @preprocessing
 @click.option("--fold/--no-fold", default=True, show_default=True, help="Fold batch norms into the convolutions.")
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "gpu"]),
+    default="cpu",
+    show_default=True,
+    help="What it is for: cpu runs everywhere, gpu has a GPU's kernel for grouped convolutions.",
+)
 @click.option("--version", default="1", show_default=True, help="A number, or next.")
 @click.option("--overwrite", is_flag=True, help="Replace that version if it exists.")
 def export(model, path, version, overwrite, data, data_dir, on_error, **given):
@@ -69,7 +85,8 @@ def predict(model, images, preprocessing, top):
 
     network = load_model(model)
     prepare = prediction.preprocessing(network, preprocessing)
-    pixels = [read_image(image, network.input_shape[-1]) for image in images]
+    with silent():  # TensorFlow's decoders print what is wrong too
+        pixels = [read_image(image, network.input_shape[-1]) for image in images]
     probabilities = np.concatenate([prediction.probabilities(network, prepare(image[None])) for image in pixels])
     for image, best in zip(images, named(probabilities, top, network), strict=True):
         click.echo(printable(image))

@@ -5,10 +5,12 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from importlib.util import find_spec
 
 from keras_resnet.checks import expect
 from keras_resnet.kernels import onednn
 
+BACKENDS = ("tensorflow", "jax", "torch")
 LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"  # 0 shows all messages, 2 errors
 MESSAGES = re.compile(
     rb"All log messages before absl::InitializeLog"
@@ -23,6 +25,7 @@ def start_keras(*, and_tensorflow: bool = False) -> None:
     """Imports Keras and its backend; TensorFlow too, where it reads images for another backend."""
     if "keras" in sys.modules:
         return
+    expect_backend()
     everything = os.environ.setdefault(LOG_LEVEL, "2") == "0"
     with nullcontext() if everything or not hasattr(os, "fork") else stderr_without(MESSAGES):
         onednn.prepare()
@@ -32,6 +35,12 @@ def start_keras(*, and_tensorflow: bool = False) -> None:
             import tensorflow as tf
 
             tf.config.list_physical_devices()  # which logs too
+
+
+def expect_backend() -> None:
+    """Raises a ValueError if the backend that the environment names is unknown or not installed."""
+    name = os.environ.get("KERAS_BACKEND") or "tensorflow"
+    expect(name in BACKENDS and find_spec(name), "KERAS_BACKEND", f"a backend that is installed, of {BACKENDS}", name)
 
 
 def start_tensorflow() -> None:
@@ -65,6 +74,20 @@ def stderr_without(messages: re.Pattern[bytes]) -> Iterator[None]:
         os.dup2(stderr, 2)  # which closes the pipe: the child ends
         os.close(stderr)
         os.waitpid(child, 0)
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Standard error, also that of C++ code, is dropped; errors are raised."""
+    sys.stderr.flush()
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
 
 
 def copy_lines(reader: int, stderr: int, messages: re.Pattern[bytes]) -> None:

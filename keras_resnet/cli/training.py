@@ -3,15 +3,15 @@
 import click
 
 from keras_resnet.cli.options import (
-    FOLDER,
     Command,
     ZooCommand,
-    checked,
     data_dir,
     data_option,
     figure_option,
+    known_data,
     model_argument,
     on_error,
+    output_option,
     preprocessing,
     recipe,
     seed,
@@ -23,7 +23,6 @@ from keras_resnet.cli.options import (
 from keras_resnet.cli.start import start_tensorflow
 from keras_resnet.cli.values import recipe_changes
 from keras_resnet.experiment import Run
-from keras_resnet.files import expect_data_folder
 
 
 @click.command(cls=ZooCommand)
@@ -43,9 +42,7 @@ from keras_resnet.files import expect_data_folder
 @seed
 @click.option("--remat", is_flag=True, help="Compute each block again in the backward pass: less memory, longer steps.")
 @strategy_option("auto", "none", "mirrored", "multi_worker")
-@click.option(
-    "--output", type=FOLDER, default="saved_models", show_default=True, help="Where the run gets a folder of its own."
-)
+@output_option("Where the run gets a folder of its own.", default="saved_models", show_default=True)
 @click.option("--resume", is_flag=True, help="Resume this run of this network and data, or start it.")
 def train(network, more, changes, precision, output, resume, config_changes, **given):
     """Train NETWORK, evaluate and export it, and show that the export predicts.
@@ -87,7 +84,7 @@ def evaluate(model, data, data_dir, on_error, split, preprocessing, view, confus
 
 
 @click.command(cls=Command)
-@click.argument("data", callback=checked(expect_data_folder))
+@click.argument("data", callback=known_data)
 @data_dir
 @click.pass_context
 def check(ctx, data, data_dir):

@@ -88,5 +88,5 @@ def read_image(path: str | Path, channels: int) -> np.ndarray:
 
 def reason_of(error: tf.errors.OpError) -> str:
     """What TensorFlow says, without where it says it."""
-    where = r".*Iterator::Root\S*: |\{\{.*?\}\} *|assertion failed: |ValueError: |[\[\]]"
+    where = r".*Iterator::Root\S*: |\{\{.*?\}\} *|assertion failed: |\w+::\w+ failed\. |ValueError: |[\[\]]"
     return re.sub(where, "", error.message.splitlines()[0])

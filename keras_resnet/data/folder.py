@@ -84,7 +84,7 @@ def folder_source(path: Path, on_error: str) -> Source:
         re.sub(
             r"[\[\]\\]", "_", readable(path.name)
         ),  # TensorFlow finds no SavedModel in a folder with these in its name
-        f"the images in {readable(path)}",
+        f"the images in {readable(path)}{places(path, folders)}",
         list(map(readable, class_names)),
         Files(tuple(chain(*files.values()))),
         labels,
@@ -92,6 +92,12 @@ def folder_source(path: Path, on_error: str) -> Source:
         on_error,
         ignored,
     )
+
+
+def places(path: Path, folders: Mapping[str, Path]) -> str:
+    """Which folder is which split."""
+    below = [f"{split} in {readable(folder.name)}/" for split, folder in folders.items() if folder != path]
+    return f" ({', '.join(below)})" if below else ""
 
 
 def expect_classes(folders: Mapping[str, Path], class_names: Sequence[str]) -> None:

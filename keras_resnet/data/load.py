@@ -1,7 +1,6 @@
 """Labelled images from whatever holds them, and a report of what is in them."""
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from keras_resnet.checks import Rule, expect, expect_known, expect_rule, is_integer, is_number, one_of
+from keras_resnet.checks import Rule, expect, expect_rule, is_integer, is_number, one_of
 from keras_resnet.data.encoded import Encoded, look, unreadable
 from keras_resnet.data.folder import folder_source
+from keras_resnet.data.names import kind_of
 from keras_resnet.data.sources import Arrays, Source, arranged, digits, held_out
-from keras_resnet.files import is_path
 
 VALIDATION = Rule(
     lambda value: value is None or (is_number(value) and (0 < value < 1 or (is_integer(value) and value > 0))),
@@ -64,17 +63,14 @@ def source_of(data: Any, data_dir: str | Path | None, on_error: str) -> Source:
 
 
 def named(data: str | os.PathLike, data_dir: str | Path | None, on_error: str) -> Source:
-    if data == "digits":
+    kind = kind_of(data, data_dir)
+    if kind == "digits":
         return digits()
-    if isinstance(data, os.PathLike) or is_path(data) or (os.sep in data and Path(data).is_dir()):
+    if kind == "folder":
         return folder_source(Path(data), on_error)
-    from keras_resnet.data import tfds_source  # takes seconds to import
+    from keras_resnet.data.tfds_source import tfds_source  # takes seconds to import
 
-    known, name = tfds_source.names(data_dir), re.split("[/:]", data)[0]
-    if name not in known and (os.sep in data or Path(data).is_dir()):
-        return folder_source(Path(data), on_error)
-    expect_known("data", {"digits", *known}, name)
-    return tfds_source.tfds_source(data, data_dir, on_error)
+    return tfds_source(str(data), data_dir, on_error)
 
 
 def arrays(data: Any) -> Source:
@@ -96,7 +92,7 @@ def pair_of(images: Any, labels: Any) -> Arrays:
 
 
 def with_validation(source: Source, validation: float) -> Source:
-    expect(source.validation is None, "validation", "None, for the data have a validation split", validation)
+    expect(source.validation is None, "validation", "data without a validation split of their own", validation)
     count = validation if is_integer(validation) else round(validation * len(source.train))
     wanted = f"from 1 to less than all of the {len(source.train)} training images"
     expect(0 < count < len(source.train), "validation", wanted, validation)

@@ -4,11 +4,14 @@ TFDS reads ArrayRecord files by number, but not the TFRecords that its sets are 
 memory, one pass (which verifies the records' checksums) finds where each lies, and from then on it is read with `seek`.
 """
 
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import numpy as np
 import tensorflow as tf
@@ -23,15 +26,9 @@ SIZE = 1024  # of the batches that are read
 NAMES = {  # of sets whose names TFDS finds only while it downloads them
     "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
 }
+PORTS = {"http": 80, "https": 443, "ftp": 21}
+SECONDS = 10  # for a connection
 FRAME = 12, 4  # bytes of a TFRecord before and after what it holds: its length, and checksums
-
-
-def names(data_dir: str | Path | None) -> set[str]:
-    """Of all sets: those TFDS knows how to prepare, and those prepared in the folder."""
-    folder = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
-    infos = [*folder.glob("*/*/dataset_info.json"), *folder.glob("*/*/*/dataset_info.json")]  # set/[config/]version
-    prepared = {info.relative_to(folder).parts[0] for info in infos}
-    return prepared | set(tfds.list_builders(with_community_datasets=False))
 
 
 def tfds_source(name: str, data_dir: str | Path | None, on_error: str) -> Source:
@@ -45,6 +42,7 @@ def tfds_source(name: str, data_dir: str | Path | None, on_error: str) -> Source
         builder = tfds.builder(name, data_dir=data_dir and Path(data_dir).expanduser())
     keys = image_and_label(builder.info)
     with tfds_errors(name):
+        expect_reachable(builder, Path(data_dir or tfds.core.constants.DATA_DIR).expanduser())
         builder.download_and_prepare()
     splits = [split for split in SPLITS if split in builder.info.splits and labelled(builder, split)]
     expect("train" in splits, "data", "a set with a labelled training split", f"{name} {list(builder.info.splits)}")
@@ -60,6 +58,19 @@ def tfds_source(name: str, data_dir: str | Path | None, on_error: str) -> Source
     shards = {split: [store.files.index(file) for file in files] for split, files in files_of.items()}
     numbers = {split: np.flatnonzero(np.isin(store.shards, those)) for split, those in shards.items()}
     return encoded_source(builder.name, about, class_names, store, labels, numbers, on_error)
+
+
+def expect_reachable(builder: tfds.core.DatasetBuilder, folder: Path) -> None:
+    """Raises an OSError if the set must be downloaded, and its server cannot be reached: TFDS would try for minutes."""
+    by_hand, begun = builder.MANUAL_DOWNLOAD_INSTRUCTIONS, any((folder / "downloads").glob("*"))
+    prepared = Path(builder.data_dir).exists()
+    if prepared or by_hand or begun or getproxies() or not builder.url_infos:
+        return
+    address = urlsplit(next(iter(builder.url_infos)))
+    try:
+        socket.create_connection((address.hostname, address.port or PORTS[address.scheme]), timeout=SECONDS).close()
+    except OSError as error:
+        raise OSError(f"{address.hostname} cannot be reached ({error})") from error
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from .paths import expect_export_folder as expect_export_folder
 from .paths import expect_model_file as expect_model_file
 from .paths import expect_new_figure as expect_new_figure
 from .paths import expect_new_search as expect_new_search
+from .paths import expect_writable as expect_writable
 from .paths import is_path as is_path
 from .paths import kept as kept
 from .paths import new_folder as new_folder

@@ -8,9 +8,10 @@ from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from keras_resnet.checks import COUNT, expect, one_of
-from keras_resnet.files.lock import LOCK
+from keras_resnet.checks import COUNT, expect, invalid, one_of
+from keras_resnet.files.lock import LOCK, PARTIAL
 
 FIGURES = one_of(".png", ".pdf", ".svg")
 BEFORE = ".before"  # in the name of a file that was replaced and is kept
@@ -87,6 +88,16 @@ def expect_new_search(folder: Path, resume: bool) -> None:
     expect(resume or free, "folder", "a path where nothing exists yet, or `resume=True`", str(folder))
 
 
+def expect_writable(path: Path, argument: str) -> None:
+    """Raises a ValueError unless something can be made at the path."""
+    there = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists())
+    there = there.parent if there == path.absolute() and path.is_file() else there
+    try:
+        TemporaryDirectory(dir=there, prefix=PARTIAL).cleanup()
+    except OSError as error:
+        raise invalid(argument, f"a path that can be written to ({error.strerror})", str(path)) from error
+
+
 def readable(path: str | Path) -> str:
     r"""A path to be shown: bytes that are not UTF-8 as `\xe9`."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
@@ -113,3 +124,4 @@ def expect_new_figure(path: Path, argument: str = "output") -> None:
     expect(FIGURES.holds(path.suffix), argument, f"a path that ends in {FIGURES.expected}", str(path))
     expect(path.parent.is_dir(), argument, "a path in a folder that exists", str(path))
     expect(not path.exists(), argument, "a path where nothing exists yet", str(path))
+    expect_writable(path, argument)

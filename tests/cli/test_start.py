@@ -10,6 +10,7 @@ import pytest
 from keras_resnet.cli import main
 from keras_resnet.cli.start import LOG_LEVEL
 from keras_resnet.kernels import onednn
+from keras_resnet.kernels.devices import DEVICES
 from keras_resnet.serving.formats import FORMATS
 from keras_resnet.tuning.oracles import TUNERS
 from keras_resnet.tuning.spaces import SPACES
@@ -75,6 +76,17 @@ def test_what_needs_no_network_imports_no_keras(arguments, tmp_path):
     assert process.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize("arguments", ["train --data photoss", "check minst", "evaluate plain.keras --data cifar11"])
+def test_names_of_no_dataset_start_no_tensorflow(arguments, tmp_path):
+    (tmp_path / "plain.keras").write_bytes((BEFORE / "plain.keras").read_bytes())
+    code = CODE.replace(f"{HEAVY}", "('keras', 'tensorflow')")
+    process = subprocess.run(
+        [sys.executable, "-c", code, *arguments.split()], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert "a folder that exists, or the name of a TFDS set; the nearest are" in process.stderr
+    assert process.stdout.splitlines()[-1] == "[]"
+
+
 def without(*variables):
     return {key: value for key, value in os.environ.items() if key not in variables}
 
@@ -131,7 +143,12 @@ def test_commands_that_need_tensorflow_say_so(tmp_path):
 
 @pytest.mark.parametrize(
     ("command", "option", "table"),
-    [("export", "formats", FORMATS), ("search", "space", SPACES), ("search", "tuner", TUNERS)],
+    [
+        ("export", "formats", FORMATS),
+        ("export", "device", DEVICES),
+        ("search", "space", SPACES),
+        ("search", "tuner", TUNERS),
+    ],
 )
 def test_choices_are_the_keys_of_the_tables_that_are_not_imported_for_them(command, option, table):
     (choice,) = (param.type for param in main.get_command(None, command).params if param.name == option)

@@ -142,6 +142,7 @@ def test_the_validation_split_is_the_test_where_there_is_no_other(tmp_path):
     assert source.test.labels.tolist() == [0, 1, 1]
     assert source.validation is None
     assert "the test is its validation split" in source.about
+    assert "(train in train/, validation in " in source.about
 
 
 def test_splits_go_by_other_names_too(tmp_path):
@@ -166,7 +167,7 @@ def test_validation_is_held_out_of_every_class(validation, count):
 
 
 def test_validation_of_data_that_have_one_is_refused():
-    with pytest.raises(ArgumentError, match="have a validation split"):
+    with pytest.raises(ArgumentError, match="without a validation split of their own"):
         load_data("digits", validation=0.1)
 
 
@@ -459,6 +460,20 @@ def test_tfds_images_of_sixteen_bits_are_refused(tmp_path):
     assert tfds.builder("pictures", data_dir=folder).info.features["image"].np_dtype == np.uint16
     with pytest.raises(ArgumentError, match="8 bits"):
         load_data("pictures", data_dir=folder)
+
+
+def test_a_set_that_cannot_be_downloaded_fails_at_once(tmp_path, monkeypatch):
+    """TFDS itself tries for minutes."""
+    from keras_resnet.data import tfds_source
+
+    def refuse(address, timeout):
+        assert timeout <= 10
+        raise OSError(f"no way to {address}")
+
+    monkeypatch.setattr(tfds_source.socket, "create_connection", refuse)
+    monkeypatch.setattr(tfds_source, "getproxies", dict)
+    with pytest.raises(OSError, match=r"cifar10 is not in TFDS' folder .* cannot be reached \(no way to .*443"):
+        load_data("cifar10", data_dir=tmp_path)
 
 
 def test_damaged_tfds_files_are_named(tmp_path):
