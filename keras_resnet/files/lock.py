@@ -35,7 +35,7 @@ def locked(folder: Path, role: str = "") -> Iterator[None]:
         InUseError: At once, if another process has the lock. It says who.
         DiskFullError: If something cannot be written for want of room.
     """
-    there = folder.exists()
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder.resolve() / f"{LOCK}{role and f'-{role}'}"
     lock = file_lock(path, is_singleton=True)
@@ -52,9 +52,9 @@ def locked(folder: Path, role: str = "") -> Iterator[None]:
         if first:
             path.unlink(missing_ok=True)
         lock.release()
-        if first and not there:
-            with suppress(OSError):  # not empty
-                folder.rmdir()
+        with suppress(OSError):  # not empty
+            for empty in made if first else []:
+                empty.rmdir()
 
 
 def file_lock(path: Path, **settings: Any) -> Any:

@@ -24,10 +24,7 @@ def run(model, folder, *, resume=False, callbacks=(), verbose=0):
 def test_parts_share_one_log_and_count_on(tmp_path):
     run(linear(), tmp_path)
     assert [row["epoch"] for row in log(tmp_path)] == ["0", "1", "2", "3"]
-    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.npz")} == {
-        "checkpoint.npz",
-        "frozen/checkpoint.npz",
-    }
+    assert [path.parent.name for path in tmp_path.rglob("checkpoint.npz")] == [tmp_path.name, "frozen"]
 
 
 @pytest.mark.parametrize("epoch", [1, 2, 3])
