@@ -170,6 +170,11 @@ IS_NAMES = Rule(
     f"names, {IMAGENET!r} or None",
 )
 _CARD_RULES: dict[str, Rule] = {
+    "network": Rule(lambda value: isinstance(value, str), "a name"),
+    "input_shape": Rule(
+        lambda shape: isinstance(shape, tuple | list) and all(side is None or COUNT.holds(side) for side in shape),
+        "sizes, or None for any",
+    ),
     "class_names": IS_NAMES,
     "preprocessing": Rule(lambda value: value is None or isinstance(value, Preprocessing), "a Preprocessing or None"),
     **dict.fromkeys(("config", "recipe", "data", "metrics", "exports", "versions"), IS_MAPPING),

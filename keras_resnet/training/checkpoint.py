@@ -114,7 +114,7 @@ class Checkpoint(keras.callbacks.Callback):
         variables = self.variables
         there = {name: array.shape for name, array in self.saved.arrays.items()}
         ours = {name: tuple(variable.shape) for name, variable in variables.items()}
-        wanted = f"the one that was trained before, with the same {len(there)} variables"
+        wanted = f"the one of {self.path}, with the same {len(there)} variables"
         expect(ours == there, "model", wanted, f"{self.model.name}, with {len(ours)}, or of other shapes")
         with whole(self.saved.path):
             for name, value in foreign.values(self.saved, variables):

@@ -162,7 +162,7 @@ def expect_file(path: Path) -> None:
 
 
 def ending(code: int, seconds: int | None) -> str:
-    if seconds:
+    if seconds is not None:
         return f"reading it takes more than {seconds} seconds"
     return f"reading it fails: {signal.Signals(-code).name if code < 0 else f'exit {code}'}"
 
