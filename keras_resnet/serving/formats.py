@@ -48,15 +48,22 @@ class Format(NamedTuple):
     file: str  # in the version's folder; none for the folder itself
     tolerance: float  # largest difference of a probability
     packages: tuple[str, ...] = ()
+    narrow: bool = False  # also written in bfloat16
     fixed: bool = True  # takes images of one size
     calibrated: bool = False
 
 
 FORMATS = {
-    "saved_model": Format(write_saved_model, "", 1e-4, fixed=False),
+    "saved_model": Format(write_saved_model, "", 1e-4, narrow=True, fixed=False),
     "keras": Format(write_keras, "model.keras", 1e-4, fixed=False),
     "litert": Format(write_litert, "model.tflite", 1e-4),
     "litert_float16": Format(write_litert_float16, "model_float16.tflite", 1e-2),
     "litert_int8": Format(write_litert_int8, "model_int8.tflite", 0.5, calibrated=True),
     "onnx": Format(write_onnx, "model.onnx", 1e-4, ("onnx", "onnxruntime", "tf2onnx")),
 }
+IN_BFLOAT16 = 0.02  # the tolerance: bfloat16 has 8 bits
+
+
+def tolerance(name: str, precision: str) -> float:
+    """The largest difference in a probability that such a file may have."""
+    return FORMATS[name].tolerance if precision == "float32" else IN_BFLOAT16

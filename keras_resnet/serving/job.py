@@ -29,6 +29,7 @@ class Job:
     preprocessing: Preprocessing
     fold: bool
     data: Source | None
+    precision: str = "float32"  # or "bfloat16": of whatever works on images
 
     @cached_property
     def reference(self) -> keras.Model:
@@ -41,7 +42,8 @@ class Job:
 
     @cached_property
     def network(self) -> keras.Model:
-        return fold_batch_norm(self.reference) if self.fold else self.reference
+        network = fold_batch_norm(self.reference) if self.fold else self.reference
+        return in_bfloat16(network) if self.precision == "bfloat16" else network
 
     @cached_property
     def from_pixels(self) -> keras.Model:
@@ -90,3 +92,13 @@ def in_float32(model: keras.Model) -> keras.Model:
     if all(layer.compute_dtype == "float32" for layer in walk(model)):
         return model
     return remade(model, lambda layer: copied(layer, dtype="float32"))
+
+
+def in_bfloat16(model: keras.Model) -> keras.Model:
+    """The model again: what makes images of images computes in bfloat16, its input and its head stay in float32."""
+
+    def narrow(layer: Any) -> Any:
+        stays = isinstance(layer, layers.InputLayer) or len(layer.output.shape) < 4
+        return copied(layer) if stays else copied(layer, dtype="mixed_bfloat16")
+
+    return remade(model, narrow)

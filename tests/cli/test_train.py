@@ -144,7 +144,7 @@ class TestTheCommandTrain:
 
 class TestTheCommandLine:
     def test_lists_by_pattern(self):
-        lines = CliRunner().invoke(main, ["list", "resnext50*"]).stdout.splitlines()
+        lines = CliRunner().invoke(main, ["list", "resnext50_*"]).stdout.splitlines()
         assert len(lines) == 1
         assert "Aggregated Residual Transformations" in lines[0]
 

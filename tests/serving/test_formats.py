@@ -17,6 +17,7 @@ from keras_resnet.cli import main
 from keras_resnet.data import digits
 from keras_resnet.kernels import devices, grouped_conv
 from keras_resnet.serving import export as exporting
+from keras_resnet.serving import saved_model
 from keras_resnet.serving.formats import FORMATS, Format
 from keras_resnet.serving.job import in_float32
 
@@ -46,6 +47,11 @@ def model():
 @pytest.fixture(scope="module")
 def exported(model, tmp_path_factory):
     return export(model, tmp_path_factory.mktemp("exports") / "tiny", formats=list(FORMATS), data=digits())
+
+
+@pytest.fixture(scope="module")
+def narrow(model, tmp_path_factory):
+    return export(model, tmp_path_factory.mktemp("narrow") / "tiny", precision="bfloat16", data=digits())
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +140,19 @@ class TestSavedModel:
         assert "Conv2D" in names
         assert not {name for name in names if "BatchNorm" in name or name in ("Rsqrt", "XlaMustCompile")}
 
+    def test_its_signatures_share_one_function_whose_weights_are_constants(self, exported, model):
+        functions = read_graph(exported).library.function
+        folded = keras_resnet.fold_batch_norm(model)
+        kernels = [layer for layer in folded.layers if isinstance(layer, keras.layers.Conv2D)]
+        assert [node.op for function in functions for node in function.node_def].count("Conv2D") == len(kernels)
+        assert not tf.saved_model.load(exported).variables
+        assert keras_resnet.card(exported).exports["saved_model"]["bytes"] < 4 * folded.count_params() + 1_000_000
+
+    def test_weights_too_large_for_a_graph_are_variables(self, model, tmp_path, monkeypatch):
+        monkeypatch.setattr(saved_model, "LARGEST_GRAPH", 1000)
+        folder = export(model, tmp_path / "large")
+        assert (folder / "variables" / "variables.data-00000-of-00001").stat().st_size > 4 * model.count_params() * 0.9
+
     def test_it_warms_up_every_signature(self, exported, signatures):
         pytest.importorskip("tensorflow_serving")
         from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
@@ -150,6 +169,33 @@ def read_graph(exported):
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
     return SavedModel.FromString((exported / "saved_model.pb").read_bytes()).meta_graphs[0].graph_def
+
+
+class TestBfloat16:
+    def test_convolves_in_bfloat16_between_images_and_probabilities_of_float32(self, narrow):
+        nodes = [node for function in read_graph(narrow).library.function for node in function.node_def]
+        types = {op: {node.attr["T"].type for node in nodes if node.op == op} for op in ("Conv2D", "MatMul", "Softmax")}
+        assert types["Conv2D"] == {tf.bfloat16.as_datatype_enum}
+        assert types["MatMul"] == types["Softmax"] == {tf.float32.as_datatype_enum}
+        outputs = tf.saved_model.load(narrow).signatures["serving_default"].structured_outputs
+        assert outputs["probabilities"].dtype == tf.float32
+
+    def test_differs_a_little_and_is_as_accurate(self, narrow, exported):
+        measured, whole = (keras_resnet.card(folder).exports["saved_model"] for folder in (narrow, exported))
+        assert whole["difference"] < measured["difference"] <= measured["tolerance"] == 0.02
+        assert abs(measured["accuracy"] - whole["accuracy"]) < 0.01
+        assert (measured["precision"], "AVX-512 BF16" in measured["faster_on"]) == ("bfloat16", True)
+
+    def test_its_kernels_take_half_the_bytes(self, narrow):
+        nodes = [node for function in read_graph(narrow).library.function for node in function.node_def]
+        constants = [node.attr["value"].tensor for node in nodes if node.op == "Const"]
+        kernels = [constant for constant in constants if len(constant.tensor_shape.dim) == 4]
+        assert {kernel.dtype for kernel in kernels} == {tf.bfloat16.as_datatype_enum}
+
+    def test_is_of_the_saved_model_alone(self, model, tmp_path):
+        with pytest.raises(ValueError, match=r"`precision`. Expected 'float32' for onnx"):
+            export(model, tmp_path / "out", formats=["saved_model", "onnx"], precision="bfloat16")
+        assert not list(tmp_path.iterdir())
 
 
 class TestOtherNetworks:
