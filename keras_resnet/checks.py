@@ -119,7 +119,7 @@ def unknown(argument: str, near: Sequence[str], received: object, owner: str) ->
 
 def nearest(typed: object, names: Iterable[str]) -> list[str]:
     """The names that begin so, or else those that resemble it."""
-    names, start = list(names), str(typed).lower()
+    names, start = list(dict.fromkeys(names)), str(typed).lower()
     begun = [name for name in names if name.startswith(start)]
     return (begun or get_close_matches(start, names, n=3, cutoff=0.5))[:20]
 

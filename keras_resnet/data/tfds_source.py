@@ -20,6 +20,7 @@ import tensorflow_datasets as tfds
 from keras_resnet.checks import expect, invalid
 from keras_resnet.data.encoded import encoded_source, fits, remembered
 from keras_resnet.data.sources import Arrays, Source, arranged
+from keras_resnet.machine import on_terminal
 
 SPLITS = ("train", "validation", "test")
 SIZE = 1024  # of the batches that are read
@@ -43,6 +44,8 @@ def tfds_source(name: str, data_dir: str | Path | None, on_error: str) -> Source
     keys = image_and_label(builder.info)
     with tfds_errors(name):
         expect_reachable(builder, Path(data_dir or tfds.core.constants.DATA_DIR).expanduser())
+        if not on_terminal():
+            tfds.disable_progress_bar()  # of escape codes
         builder.download_and_prepare()
     splits = [split for split in SPLITS if split in builder.info.splits and labelled(builder, split)]
     expect("train" in splits, "data", "a set with a labelled training split", f"{name} {list(builder.info.splits)}")

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from keras_resnet.checks import expect
+from keras_resnet.checks import expect, plain
 from keras_resnet.graph.tracing import inferred, is_graph, walk
 
 Shape = tuple[int | None, ...]
@@ -89,7 +89,7 @@ def complexity(model: keras.Model, input_shape: Any = None) -> Complexity:
         shapes[layer] = first_shape(made)
         macs[layer] = macs.get(layer, 0) + multiply_adds(layer, first_shape(read), shapes[layer])
 
-    inferred(model, one_image(model, input_shape), watch=watch)
+    inferred(model, one_image(model, plain(input_shape)), watch=watch)
     rows = tuple(
         Row(
             name=layer.name,

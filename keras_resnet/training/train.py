@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from keras_resnet.checks import LossError, expect
+from keras_resnet.checks import SEED, LossError, expect, expect_rule, plain
 from keras_resnet.data import load_data
 from keras_resnet.files import kept, locked, read_state
 from keras_resnet.graph.remat import rematerialize
@@ -117,6 +117,8 @@ def fit(
     part: Part = WHOLE,
 ) -> Epochs:
     """As `train`, of what `check_fit` returned; perhaps a part of a longer run."""
+    expect_rule(SEED, "seed", seed)
+    seed = plain(seed)
     if folder is None:
         with TemporaryDirectory() as scratch:
             return fit(training, scratch, seed=seed, callbacks=callbacks, verbose=verbose, part=part)

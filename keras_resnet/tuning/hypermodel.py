@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import keras_tuner
 
-from keras_resnet.checks import COUNT, POSITIVE, Rule, expect, expect_known, expect_rule, is_integer, one_of
+from keras_resnet.checks import COUNT, POSITIVE, SEED, Rule, expect, expect_known, expect_rule, one_of, plain
 from keras_resnet.data import load_data
 from keras_resnet.experiment import Resolved, Run
 from keras_resnet.experiment.resolved import network_changes, recipe_for
@@ -32,7 +32,7 @@ _RULES: dict[str, Rule] = {
     "space": IS_SPACE,
     **dict.fromkeys(BUDGETS.values(), optional(POSITIVE)),
     "patience": optional(COUNT),
-    "seed": Rule(lambda seed: is_integer(seed) and 0 <= seed < 2**32, "an integer from 0 to 2**32 - 1"),
+    "seed": SEED,
     "strategy": one_of("auto", "none", "mirrored"),
 }
 
@@ -93,8 +93,8 @@ class HyperResNet(keras_tuner.HyperModel):
         expect(distribute.workers(self.devices)[1] == 1, "strategy", "the devices of one machine", strategy)
         self.precision = precision.fastest(self.devices)  # of recipes that leave it to the devices
         self.space = space if isinstance(space, str) else getattr(space, "__name__", type(space).__name__)
-        self.budget = {cost: given[name] for cost, name in BUDGETS.items() if given[name] is not None}
-        self.patience = patience
+        self.budget = {cost: plain(given[name]) for cost, name in BUDGETS.items() if given[name] is not None}
+        self.patience = plain(patience)
         self.data = load_data(data, data_dir=data_dir, on_error=on_error)
         if self.data.validation is None and validation is None:
             validation = HELD_OUT
@@ -223,14 +223,14 @@ class HyperResNet(keras_tuner.HyperModel):
         config, recipe = self.draw(keras_tuner.HyperParameters())
         base, first = replace(self.base, strategy="none"), (asdict(config), asdict(recipe))
         given = {"space": self.space, "base": asdict(base), "first": first}
-        return plain({**given, "budget": self.budget, "patience": self.patience})
+        return as_json({**given, "budget": self.budget, "patience": self.patience})
 
     def recorded(self, before: dict[str, Any]) -> dict[str, Any]:
         """What the search that is resumed was asked. It keeps its precision, and may lack fields that are new."""
         rows = self.draw(keras_tuner.HyperParameters())
         first = [defaults(row) | record for row, record in zip(rows, before["first"], strict=True)]
         self.precision = first[1]["precision"]
-        return plain({**before, "first": first})
+        return as_json({**before, "first": first})
 
 
 def settled(config: zoo.Config, recipe: Recipe, drawn: Collection[str] = ()) -> Drawn:
@@ -253,7 +253,7 @@ def expect_honoured(hp: keras_tuner.HyperParameters, epochs: Any, initial_epoch:
 def nearest(table: Mapping[str, Any], row: Any, first: str | None = None) -> tuple[str, dict[str, Any]]:
     """The known row that has most fields in common with this one, and the others of this one, as JSON has them."""
     names = [name for name in ([first] if first else []) + list(table) if type(table[name]) is type(row)]
-    ours, theirs = plain(asdict(row)), {name: plain(asdict(table[name])) for name in names}
+    ours, theirs = as_json(asdict(row)), {name: as_json(asdict(table[name])) for name in names}
     differing = {name: {key: ours[key] for key in ours if ours[key] != theirs[name][key]} for name in names}
     name = min(names, key=lambda name: len(differing[name]))
     return name, differing[name]
@@ -263,6 +263,6 @@ def defaults(row: Any) -> dict[str, Any]:
     return {known.name: known.default for known in fields(row) if known.default is not MISSING}
 
 
-def plain(record: Any) -> Any:
+def as_json(record: Any) -> Any:
     """As JSON returns it."""
     return json.loads(json.dumps(record))

@@ -8,7 +8,7 @@ from typing import Any
 
 from keras_tuner.errors import FatalError
 
-from keras_resnet.checks import COUNT, FLAG, expect, expect_rule, one_of
+from keras_resnet.checks import COUNT, FLAG, expect, expect_rule, one_of, plain
 from keras_resnet.files import expect_new_search, locked, read_state, write_json
 from keras_resnet.tuning.hypermodel import HyperResNet
 from keras_resnet.tuning.oracles import TUNERS
@@ -83,7 +83,7 @@ def search(
         expect({"search.json", TRIALS} & present or not present, "folder", "the folder of a search", str(folder))
         hypermodel = HyperResNet(space, data, **options)
         hypermodel.check()
-        return search_in(folder, hypermodel, trials, tuner, retrain, say, bool(worker))
+        return search_in(folder, hypermodel, plain(trials), tuner, retrain, say, bool(worker))
 
 
 def search_in(

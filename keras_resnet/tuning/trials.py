@@ -13,7 +13,7 @@ from keras_tuner.errors import FatalError
 
 from keras_resnet.files import DamagedError, DiskFullError, InUseError, kept, write_json
 from keras_resnet.tuning.budget import BUDGETS, Infeasible
-from keras_resnet.tuning.hypermodel import EPOCHS, HyperResNet, plain
+from keras_resnet.tuning.hypermodel import EPOCHS, HyperResNet, as_json
 from keras_resnet.tuning.oracles import SCORE, Budgeted
 from keras_resnet.tuning.records import RECORD, Record, Say, read_record, records, summary_line
 
@@ -100,7 +100,7 @@ class Trials(BaseTuner):
         """Writes the record before the training too: what is known then is not measured again."""
         config, recipe = self.ours.draw(hp)
         resolved = self.ours.resolved(config, recipe, hp.values.get(EPOCHS))
-        self.record.update(plain({"config": asdict(config), "recipe": asdict(recipe), "run": asdict(resolved.run)}))
+        self.record.update(as_json({"config": asdict(config), "recipe": asdict(recipe), "run": asdict(resolved.run)}))
         self.record.update(command=resolved.run.command)
 
         def note(costs: Mapping[str, float]) -> None:

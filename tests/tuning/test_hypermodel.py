@@ -56,7 +56,7 @@ class TestRows:
 
         assert HyperResNet(space, "digits").draw(keras_tuner.HyperParameters())[0].dropout == 0.1
 
-    @pytest.mark.parametrize(("field", "argument"), [("zero_init", "zero_init"), ("droput", "network")])
+    @pytest.mark.parametrize(("field", "argument"), [("zero_init", "zero_init"), ("droput", "recipe.network")])
     def test_an_own_spaces_recipe_that_cannot_set_the_row_is_an_error(self, field, argument):
         recipe = replace(RECIPE, network={field: True})
         with pytest.raises(ValueError, match=f"`{argument}`"):
