@@ -19,13 +19,14 @@ def images(batch: int):
     return np.random.default_rng(0).uniform(0, 255, (batch, SIZE, SIZE, 3)).astype("float32")
 
 
-def of_ours(form: str, runtime: Callable[[Path, int], Callable], batch: int):
+def of_ours(form: str, runtime: Callable[[Path, int], Callable], batch: int, precision: str = "float32"):
     """Our export, whose graph ends in probabilities and starts with pixels, which it normalizes."""
     import keras_resnet
 
     model = keras_resnet.ResNet50(input_shape=(SIZE, SIZE, 3))
     with TemporaryDirectory() as folder:
-        return runtime(keras_resnet.export(model, Path(folder) / "model", formats=(form,), preprocessing="unit"), batch)
+        settings = dict(formats=(form,), preprocessing="unit", precision=precision)
+        return runtime(keras_resnet.export(model, Path(folder) / "model", **settings), batch)
 
 
 def of_keras(batch: int):
@@ -61,7 +62,7 @@ def onnxruntime(folder: Path, batch: int):
     return lambda: session.run(["probabilities"], {"images": x})
 
 
-def torch(batch: int):
+def torch(batch: int, narrow: bool = False):
     import torch
     import torchvision
     from torch.fx.experimental.optimization import fuse
@@ -70,8 +71,8 @@ def torch(batch: int):
     x = torch.from_numpy(images(batch)).permute(0, 3, 1, 2)  # channels last in memory already
 
     def run():
-        with torch.inference_mode():
-            return model(x).softmax(1)
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, narrow):
+            return model(x).float().softmax(1)
 
     return run
 
@@ -81,6 +82,11 @@ def benchmark(batch: int, passes: int) -> Benchmark:
         f"{__doc__} Batch {batch}.",
         (
             Contender("keras_resnet.export, SavedModel", partial(of_ours, "saved_model", saved_model, batch), ONEDNN),
+            Contender(
+                "keras_resnet.export, SavedModel in bfloat16",
+                partial(of_ours, "saved_model", saved_model, batch, "bfloat16"),
+                ONEDNN,
+            ),
             Contender("keras.applications.ResNet50().export, TensorFlow's defaults", partial(of_keras, batch)),
             Contender("keras.applications.ResNet50().export, oneDNN off", partial(of_keras, batch), NO_ONEDNN),
             Contender(
@@ -88,6 +94,7 @@ def benchmark(batch: int, passes: int) -> Benchmark:
             ),
             Contender("keras_resnet.export, onnxruntime", partial(of_ours, "onnx", onnxruntime, batch)),
             Contender("torch channels_last, batch norm folded: torchvision resnet50", partial(torch, batch)),
+            Contender("the same in bfloat16 by torch.autocast", partial(torch, batch, narrow=True)),
         ),
         rounds=15,
         warmups=2,

@@ -1,4 +1,4 @@
-"""One training step: cross-entropy, SGD with momentum, float32."""
+"""One training step: cross-entropy, SGD with momentum."""
 
 from functools import partial
 from itertools import pairwise
@@ -9,10 +9,11 @@ ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "1"}  # as our commands set it
 NO_ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "0"}  # as TensorFlow leaves it on CPUs without VNNI or AMX
 
 
-def on_keras(make, batch: int, size: int):
+def on_keras(make, batch: int, size: int, precision: str = "float32"):
     import keras
     import numpy as np
 
+    keras.config.set_dtype_policy(precision)
     model = make()
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss)
@@ -21,7 +22,7 @@ def on_keras(make, batch: int, size: int):
     return lambda: model.train_on_batch(images, labels)
 
 
-def on_torch(make, batch: int, size: int):
+def on_torch(make, batch: int, size: int, narrow: bool = False):
     import torch
 
     model = make().to(memory_format=torch.channels_last).train()
@@ -31,7 +32,9 @@ def on_torch(make, batch: int, size: int):
 
     def step():
         optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(model(images), labels).backward()
+        with torch.autocast("cpu", torch.bfloat16, narrow):
+            loss = torch.nn.functional.cross_entropy(model(images), labels)
+        loss.backward()
         optimizer.step()
 
     return step
@@ -87,8 +90,9 @@ def akamasters_resnet20():
     return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
 
 
-def our(name: str, batch: int, size: int) -> Contender:
-    return Contender(f"keras_resnet {name}", partial(on_keras, partial(ours, name), batch, size), ONEDNN)
+def our(name: str, batch: int, size: int, precision: str) -> Contender:
+    make = partial(on_keras, partial(ours, name), batch, size, precision)
+    return Contender(f"keras_resnet {name}, {precision}", make, ONEDNN)
 
 
 def keras_own(name: str, batch: int, size: int) -> tuple[Contender, ...]:
@@ -99,13 +103,17 @@ def keras_own(name: str, batch: int, size: int) -> tuple[Contender, ...]:
     )
 
 
-def on_torchs(about: str, make, batch: int, size: int) -> Contender:
-    return Contender(f"torch, channels_last: {about}", partial(on_torch, make, batch, size))
+def on_torchs(about: str, make, batch: int, size: int) -> tuple[Contender, ...]:
+    return (
+        Contender(f"torch, channels_last: {about}", partial(on_torch, make, batch, size)),
+        Contender("the same under torch.autocast in bfloat16", partial(on_torch, make, batch, size, narrow=True)),
+    )
 
 
 def benchmark(name: str, batch: int, size: int, *peers: Contender, rounds: int = 7) -> Benchmark:
     about = f"{__doc__} {name}, {batch} images of {size} x {size}."
-    return Benchmark(about, (our(name, batch, size), *peers), rounds=rounds)
+    both = (our(name, batch, size, precision) for precision in ("mixed_bfloat16", "float32"))
+    return Benchmark(about, (*both, *peers), rounds=rounds)
 
 
 CIFAR, IMAGENET = (128, 32), (8, 224)
@@ -115,18 +123,18 @@ BENCHMARKS = {
     "train": benchmark(
         "resnet20", *CIFAR,
         *keras_own("resnet20", *CIFAR),
-        on_torchs("ResNet-20", akamasters_resnet20, *CIFAR),
+        *on_torchs("ResNet-20", akamasters_resnet20, *CIFAR),
         rounds=31,  # they are short
     ),
     "train_resnet50": benchmark(
         "resnet50", *IMAGENET,
         *keras_own("resnet50", *IMAGENET),
         Contender("keras.applications.ResNet50, TensorFlow's defaults", APPLICATIONS),
-        on_torchs("torchvision resnet50", partial(torchvisions, "resnet50"), *IMAGENET),
+        *on_torchs("torchvision resnet50", partial(torchvisions, "resnet50"), *IMAGENET),
     ),
     "train_resnext50": benchmark(  # of Keras' own layers a step takes minutes
         "resnext50_32x4d", *IMAGENET,
-        on_torchs("torchvision resnext50_32x4d", partial(torchvisions, "resnext50_32x4d"), *IMAGENET),
+        *on_torchs("torchvision resnext50_32x4d", partial(torchvisions, "resnext50_32x4d"), *IMAGENET),
     ),
     "train_resnext29": benchmark("resnext29_32x4d", *CIFAR),
 }  # fmt: skip
