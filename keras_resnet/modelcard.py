@@ -2,7 +2,7 @@
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from math import floor
 from pathlib import Path
@@ -39,6 +39,8 @@ class Preprocessing:
         for name, kind in {"mean": float, "std": float, "resize": int, "crop": int}.items():  # JSON has lists
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, tuple(map(kind, getattr(self, name))))
+        pairs = zip(self.crop or (), self.resize or (), strict=False)
+        expect(all(crop <= size for crop, size in pairs), "crop", f"at most the {self.resize} of `resize`", self.crop)
         expect(len(self.mean) == len(self.std), "std", f"{len(self.mean)} numbers, as many as `mean`", self.std)
 
     def __call__(self, images):
@@ -49,6 +51,11 @@ class Preprocessing:
         """For images of that size, a `share` of the resized ones' height and width."""
         resize = floor(height / share), floor(width / share)
         return replace(self, resize=resize, crop=(height, width))
+
+    def covering(self, height: Any, width: Any, maximum: Callable[[Any, Any], Any] = max) -> tuple[Any, Any]:
+        """Height and width of the whole image where it covers `resize` in proportion, rounded as in torchvision."""
+        tall, wide = self.resize or (height, width)
+        return maximum(tall, wide * height // width), maximum(wide, tall * width // height)
 
     def for_input(self, shape: tuple[int | None, ...], share: float) -> "Preprocessing":
         """For a network that takes images of that shape; one that takes any size leaves theirs."""
@@ -73,6 +80,15 @@ class Preprocessing:
             for values in (self.mean, self.std)
         )
         return replace(self, mean=mean, std=std)
+
+
+OVERSHOOTING = ("bicubic", "lanczos3", "lanczos5")  # interpolations that leave the range of the pixels
+
+
+def middle(length: Any, kept: int) -> Any:
+    """Where the middle begins, rounded half to even as in torchvision."""
+    half = (length - kept) // 2
+    return half + (length - kept) % 2 * (half % 2)
 
 
 SIZE = Rule(

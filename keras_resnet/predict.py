@@ -9,7 +9,7 @@ from keras import layers
 
 from keras_resnet.checks import COUNT, expect, expect_known, expect_rule, invalid
 from keras_resnet.graph.tracing import maker
-from keras_resnet.modelcard import IMAGENET, PREPROCESSINGS, Preprocessing, card
+from keras_resnet.modelcard import IMAGENET, OVERSHOOTING, PREPROCESSINGS, Preprocessing, Size, card, middle
 
 Named = tuple[int | str, str, float]
 
@@ -17,7 +17,8 @@ Named = tuple[int | str, str, float]
 def preprocessing(model: keras.Model, row: Preprocessing | str | None = None) -> keras.Sequential:
     """The layer from images, as they are in a file, to what a network reads: resized, cropped and normalized.
 
-    Made of stock Keras layers, for `tf.data`, before the model or inside one.
+    It computes what torchvision and timm do with PIL, to its rounding. For `tf.data`, before the model or inside one.
+    `keras_resnet.load_model` loads a file of it.
 
     Args:
         model: A network of this package, or one that `keras_resnet.load_model` loaded.
@@ -42,14 +43,48 @@ def preprocessing(model: keras.Model, row: Preprocessing | str | None = None) ->
     full: dict[str, Any] = {"dtype": "float32"}  # also under a global policy of half precision
     chain: list[Any] = [layers.Rescaling(1.0, name="to_float", **full)]
     if reading.resize:
-        middle = dict(crop_to_aspect_ratio=True, antialias=True, **full)
-        chain.append(layers.Resizing(*reading.resize, reading.interpolation, **middle, name="resized"))
-    if reading.crop and reading.crop != reading.resize:
+        chain.append(MiddleOfResized(reading.resize, reading.crop, reading.interpolation, name="resized", **full))
+    elif reading.crop:
         chain.append(layers.CenterCrop(*reading.crop, name="cropped", **full))
     scale = [1 / std for std in reading.std]
     offset = [-mean / std for mean, std in zip(reading.mean, reading.std, strict=True)]
     chain.append(layers.Rescaling(scale, offset, name="normalized", **full))
     return keras.Sequential(chain, name="preprocessing")
+
+
+@keras.saving.register_keras_serializable("keras_resnet")
+class MiddleOfResized(layers.Layer):
+    """torchvision's Resize and CenterCrop as PIL computes them: the whole image in proportion, then its middle."""
+
+    def __init__(self, resize: Size, crop: Size | None = None, interpolation: str = "bilinear", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.reads = Preprocessing((0.0,), (1.0,), resize, crop, interpolation)
+        self.kept = self.reads.crop or self.reads.resize or resize
+
+    def call(self, images: Any) -> Any:
+        height, width = keras.ops.shape(images)[1:3]
+        known = isinstance(height, int) and isinstance(width, int)
+        size = self.reads.covering(height, width, max if known else keras.ops.maximum)
+        for passed in ((height, size[1]), size):  # PIL resizes the width first, and cuts off what overshoots
+            images = keras.ops.image.resize(images, passed, self.reads.interpolation, antialias=True)
+            images = keras.ops.clip(images, 0, 255) if self.reads.interpolation in OVERSHOOTING else images
+        top, left = (middle(length, kept) for length, kept in zip(size, self.kept, strict=True))
+        tall, wide = self.kept
+        return keras.ops.reshape(images[:, top : top + tall, left : left + wide], (-1, tall, wide, images.shape[-1]))
+
+    def compute_output_shape(self, shape: tuple) -> tuple:
+        return shape[0], *self.kept, shape[-1]
+
+    def get_config(self) -> dict[str, Any]:
+        own = {name: getattr(self.reads, name) for name in ("resize", "crop", "interpolation")}
+        return super().get_config() | own
+
+    def stock(self) -> keras.Sequential:
+        """Keras' own layers, which crop the image before they resize it: less than a pixel beside."""
+        height, width = self.reads.resize or self.kept
+        as_before = dict(interpolation=self.reads.interpolation, crop_to_aspect_ratio=True, antialias=True)
+        resizing = layers.Resizing(height, width, **as_before)
+        return keras.Sequential([resizing, layers.CenterCrop(*self.kept)], name=self.name)
 
 
 def known_preprocessing(model: keras.Model, given: Preprocessing | str | None) -> Preprocessing:

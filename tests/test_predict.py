@@ -10,9 +10,18 @@ import tensorflow as tf
 from click.testing import CliRunner
 
 import keras_resnet
-from keras_resnet import PREPROCESSINGS, Preprocessing, ResNetConfig, decode_predictions, preprocessing, resnet
+from keras_resnet import (
+    PREPROCESSINGS,
+    Preprocessing,
+    ResNetConfig,
+    decode_predictions,
+    portable,
+    preprocessing,
+    resnet,
+)
 from keras_resnet.cli import main
-from keras_resnet.modelcard import IMAGENET, Card, attach
+from keras_resnet.graph.tracing import walk
+from keras_resnet.modelcard import IMAGENET, Card, attach, middle
 
 TINY = ResNetConfig(stages=((8,), (8,)), stem_filters=8)
 
@@ -44,7 +53,7 @@ def test_named_preprocessing_normalizes_to_the_size_of_the_network(name):
 def test_imagenet_preprocessing_keeps_224_of_256_pixels():
     layer = preprocessing(network((224, 224, 3)), "imagenet")
     assert layer(photographs(300, 500)).shape == (2, 224, 224, 3)
-    assert layer.get_layer("resized").compute_output_shape((2, 300, 500, 3)) == (2, 256, 256, 3)
+    assert layer.get_layer("resized").reads.covering(300, 500) == (256, 426)
 
 
 def test_images_of_the_networks_size_keep_their_pixels():
@@ -118,12 +127,41 @@ def test_a_preprocessing_that_makes_no_sense_is_refused(changes, argument):
         Preprocessing(**{"mean": (0, 0, 0), "std": (1, 1, 1), **changes})
 
 
-def test_layer_is_made_of_stock_layers(tmp_path):
+def test_a_file_of_it_loads(tmp_path):
     layer = preprocessing(network(), "imagenet")
     images = photographs()
     expected = numpy(layer(images))
     layer.save(tmp_path / "preprocessing.keras")
-    np.testing.assert_allclose(numpy(keras.models.load_model(tmp_path / "preprocessing.keras")(images)), expected)
+    np.testing.assert_allclose(numpy(keras_resnet.load_model(tmp_path / "preprocessing.keras")(images)), expected)
+
+
+def test_a_portable_one_is_made_of_stock_layers_and_reads_the_same_middle():
+    images = keras.Input((40, 60, 3))
+    layer = preprocessing(network(), "none")
+    stock = portable(keras.Model(images, layer(images)))
+    assert {type(layer).__module__.partition(".")[0] for layer in walk(stock)} == {"keras"}
+    smooth = np.repeat(np.linspace(50, 200, 60, dtype="float32")[np.newaxis, :, np.newaxis], 3, 2)
+    smooth = np.broadcast_to(smooth, (1, 40, 60, 3))
+    np.testing.assert_allclose(numpy(stock(smooth)), numpy(layer(smooth)), atol=3)
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "lanczos3"])
+def test_what_overshoots_is_cut_off_as_in_files_of_eight_bits(interpolation):
+    row = Preprocessing((0,) * 3, (1,) * 3, resize=(24, 32), interpolation=interpolation)
+    edges = np.zeros((1, 48, 64, 3), "uint8")
+    edges[:, 20:, 30:] = 255
+    small = numpy(preprocessing(network(), row)(edges))
+    assert (small.min(), small.max()) == (0, 255)
+
+
+def test_the_middle_is_rounded_half_to_even():
+    """As torchvision rounds it: 11 pixels too many leave 6 before the middle, 13 leave 6 too."""
+    assert [middle(length, 224) for length in (224, 225, 227, 235, 237)] == [0, 0, 2, 6, 6]
+
+
+def test_a_crop_larger_than_the_image_is_refused():
+    with pytest.raises(ValueError, match=r"`crop`. Expected at most the \(24, 24\) of `resize`"):
+        Preprocessing((0,) * 3, (1,) * 3, resize=(24, 24), crop=(20, 25))
 
 
 # Names

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_resnet.data.decoding import decode
 from keras_resnet.data.rectangles import TRIES, first, sides
+from keras_resnet.modelcard import OVERSHOOTING
 
 Box = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]  # top, left, height, width
 
@@ -88,8 +89,23 @@ def resized(image: tf.Tensor, size: Sequence[Any], interpolation: str = "bilinea
     whole rows.
     """
     for length in size:
-        width, channels = image.shape[1] or tf.shape(image)[1], image.shape[2]
-        column = tf.reshape(image, (-1, 1, width * channels))
-        column = tf.image.resize(column, (length, 1), interpolation, antialias=True)
-        image = tf.transpose(tf.reshape(column, (length, width, channels)), (1, 0, 2))
+        image = tf.transpose(resized_rows(image, length, interpolation), (1, 0, 2))
     return tf.cast(image, tf.float32)  # it is none yet where it had that size
+
+
+def resized_rows(image: tf.Tensor, length: Any, interpolation: str) -> tf.Tensor:
+    """[h, w, c] to [length, w, c]."""
+    width, channels = image.shape[1] or tf.shape(image)[1], image.shape[2]
+    column = tf.reshape(image, (-1, 1, width * channels))
+    column = tf.image.resize(column, (length, 1), interpolation, antialias=True)
+    return tf.reshape(column, (length, width, channels))
+
+
+def resized_as_pil(image: tf.Tensor, size: Sequence[Any], interpolation: str) -> tf.Tensor:
+    """As `resized`, but the width before the height, and each within 0 to 255, where PIL cuts the overshoot off."""
+    image = tf.transpose(tf.cast(image, tf.float32), (1, 0, 2))
+    for length in reversed(size):
+        image = resized_rows(image, length, interpolation)
+        image = tf.clip_by_value(image, 0, 255) if interpolation in OVERSHOOTING else image
+        image = tf.transpose(image, (1, 0, 2))
+    return tf.transpose(image, (1, 0, 2))

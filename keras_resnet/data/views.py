@@ -6,10 +6,10 @@ from functools import partial
 import tensorflow as tf
 
 from keras_resnet.checks import expect
-from keras_resnet.data.crops import Box, random_resized_crop_box, read_crop, resized, scale_crop_box
+from keras_resnet.data.crops import Box, random_resized_crop_box, read_crop, resized, resized_as_pil, scale_crop_box
 from keras_resnet.data.decoding import decode
 from keras_resnet.data.sources import Arrays, Examples, View
-from keras_resnet.modelcard import Preprocessing
+from keras_resnet.modelcard import Preprocessing, middle
 
 VIEWS: dict[str, Callable[[int], Callable[..., Box]]] = {  # of the training: (pixels of the crop) -> box_function
     "random_resized_crop": lambda size: random_resized_crop_box,
@@ -66,7 +66,7 @@ def cropped(item: tf.Tensor, seed: tf.Tensor, size: int, box_function: Callable[
 def center_crop(images: tf.Tensor, height: int, width: int) -> tf.Tensor:
     """The middle of images [..., h, w, c]."""
     shape = tf.shape(images)
-    top, left = (shape[-3] - height) // 2, (shape[-2] - width) // 2
+    top, left = middle(shape[-3], height), middle(shape[-2], width)
     return images[..., top : top + height, left : left + width, :]
 
 
@@ -82,11 +82,11 @@ def center_view(image: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
     """
     image = tf.cast(image, tf.float32)
     if preprocessing.resize:
-        tall, wide = preprocessing.resize
         shape = tf.shape(image)
-        kept = tf.minimum(shape[0], shape[1] * tall // wide), tf.minimum(shape[1], shape[0] * wide // tall)
-        image = resized(center_crop(image, *kept), (tall, wide), preprocessing.interpolation)
-    return center_crop(image, *preprocessing.crop) if preprocessing.crop else image
+        size = preprocessing.covering(shape[0], shape[1], tf.maximum)
+        image = resized_as_pil(image, size, preprocessing.interpolation)
+    kept = preprocessing.crop or preprocessing.resize
+    return center_crop(image, *kept) if kept else image
 
 
 def ten_crop(images: tf.Tensor, size: int) -> tf.Tensor:

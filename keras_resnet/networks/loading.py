@@ -23,11 +23,12 @@ from keras_resnet.kernels.batch_norm import fused
 from keras_resnet.kernels.grouped_conv import GroupedConv2D, grouped_convolution
 from keras_resnet.modelcard import ARCHIVED, attach, card
 from keras_resnet.networks.fractalnet import DrawColumns, Join
+from keras_resnet.predict import MiddleOfResized
 from keras_resnet.weights import foreign
 from keras_resnet.weights.foreign.contents import BFLOAT16, DTYPES, carrier
 from keras_resnet.weights.layers import fault
 
-OURS = (DrawColumns, GroupedConv2D, Join)  # Keras finds them in a file once they are imported
+OURS = (DrawColumns, GroupedConv2D, Join, MiddleOfResized)  # Keras finds them in a file once they are imported
 MEMBERS = {"config.json", "metadata.json", "model.weights.h5", ARCHIVED}
 SPARE = 2**24  # bytes that a file may hold besides the model's variables
 WIDEST = 8  # bytes of a number

@@ -47,7 +47,7 @@ def onnx(path, threads):
 
 def middle(images, crop):
     """Of that height and width, float32."""
-    top, left = ((there - kept) // 2 for there, kept in zip(images.shape[1:3], crop, strict=True))
+    top, left = (round((there - kept) / 2) for there, kept in zip(images.shape[1:3], crop, strict=True))
     return images[:, top : top + crop[0], left : left + crop[1]].astype("float32")
 
 

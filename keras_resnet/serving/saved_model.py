@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -94,13 +93,12 @@ def preparation(job: Job) -> Callable[[tf.Tensor], tf.Tensor]:
     of_any_size, size = preprocessing_of(job.model, job.preprocessing), job.preprocessing.resize
     if size is None:
         return of_any_size
-    of_that_size = preprocessing_of(job.model, replace(job.preprocessing, resize=None))
     shape = (None, *size, job.channels)
 
     def as_they_are(images: tf.Tensor) -> tf.Tensor:
         images = tf.identity(images)
         images.set_shape(shape)
-        return of_that_size(images)
+        return of_any_size(images)
 
     def prepare(images: tf.Tensor) -> tf.Tensor:
         has_that_size = tf.reduce_all(tf.shape(images)[1:3] == size)

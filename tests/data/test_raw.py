@@ -6,6 +6,7 @@ import pytest
 
 from keras_resnet import Preprocessing
 from keras_resnet.data import Arrays, load_data, raw_images
+from keras_resnet.modelcard import middle
 
 AS_THEY_ARE = Preprocessing((0.0,), (1.0,))
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 12, 10, 1)).astype("uint8")
@@ -24,8 +25,10 @@ def test_grey_images_are_repeated_for_more_channels():
 
 def test_they_are_resized_and_cropped_as_the_network_reads_them_and_rounded():
     preprocessing = Preprocessing((100.0,), (50.0,), resize=(9, 9), crop=(5, 7))
-    resizing = keras.layers.Resizing(9, 9, crop_to_aspect_ratio=True, antialias=True)
-    expected = keras.layers.CenterCrop(5, 7)(resizing(PIXELS.astype("float32")))
+    height, width = preprocessing.covering(*PIXELS.shape[1:3])
+    resized = keras.ops.image.resize(PIXELS.astype("float32"), (height, width), antialias=True)
+    top, left = middle(height, 5), middle(width, 7)
+    expected = resized[:, top : top + 5, left : left + 7]
     images = raw_images(GREY, preprocessing, 1)
     assert (images.dtype, images.shape) == (np.uint8, (40, 5, 7, 1))
     assert np.abs(images - np.asarray(expected)).max() < 0.51
