@@ -247,7 +247,7 @@ def test_convert_keeps_what_is_there(source, tmp_path):
     out.write_text("mine")
     result = invoke("convert", source, "resnet20", out)
     assert (result.exit_code, out.read_text()) == (2, "mine")
-    assert "Expected a path where nothing exists yet" in result.output
+    assert "expected a path where nothing exists yet" in result.output
 
 
 def test_convert_leaves_nothing_behind_where_it_fails(source, tmp_path):
@@ -278,13 +278,13 @@ def test_predict_names_the_file_that_is_no_image(source, tmp_path):
     invoke("convert", source, "resnet20", tmp_path / "net.keras")
     (tmp_path / "note.jpg").write_text("no image")
     result = invoke("predict", tmp_path / "net.keras", tmp_path / "note.jpg", "--preprocessing", "unit")
-    assert (result.exit_code, f"image='{tmp_path / 'note.jpg'}'" in result.output) == (2, True)
+    assert (result.exit_code, f"Received: '{tmp_path / 'note.jpg'}'" in result.output) == (2, True)
 
 
 def test_predict_refuses_what_is_no_model(image, tmp_path):
     (tmp_path / "net.keras").write_text("no model")
     result = invoke("predict", tmp_path / "net.keras", image)
-    assert (result.exit_code, "Expected a `.keras` file or an export" in result.output) == (2, True)
+    assert (result.exit_code, "expected a `.keras` file or an export" in result.output) == (2, True)
 
 
 def test_predict_shows_numbers_where_names_cannot_be_had(image, tmp_path, monkeypatch):
