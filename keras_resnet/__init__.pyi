@@ -134,6 +134,7 @@ from .networks.zoo import NETWORKS as NETWORKS
 from .networks.zoo import build as build
 from .networks.zoo import names as names
 from .predict import decode_predictions as decode_predictions
+from .predict import ensemble as ensemble
 from .predict import preprocessing as preprocessing
 from .serving.export import export as export
 from .training import RECIPES as RECIPES

@@ -1,6 +1,6 @@
 """From images to names: a network's preprocessing as a layer, and its classes by name."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -9,7 +9,17 @@ from keras import layers
 
 from keras_resnet.checks import COUNT, expect, expect_known, expect_rule, invalid
 from keras_resnet.graph.tracing import maker
-from keras_resnet.modelcard import IMAGENET, OVERSHOOTING, PREPROCESSINGS, Preprocessing, Size, card, middle
+from keras_resnet.modelcard import (
+    IMAGENET,
+    OVERSHOOTING,
+    PREPROCESSINGS,
+    Card,
+    Preprocessing,
+    Size,
+    attach,
+    card,
+    middle,
+)
 
 Named = tuple[int | str, str, float]
 
@@ -153,6 +163,54 @@ def probabilities(model: keras.Model, images: Any) -> np.ndarray:
     return keras.ops.convert_to_numpy(keras.ops.softmax(outputs)) if ends_in_logits(model) else outputs
 
 
+def ensemble(models: Sequence[keras.Model], name: str = "ensemble") -> keras.Model:
+    """One network that gives the mean of the probabilities of several, as papers average them.
+
+    Args:
+        models: Two or more classifiers of the same images and classes, each ending in logits or in a softmax. They do
+            not change, and the ensemble shares their layers.
+        name: Of the model.
+
+    Returns:
+        A functional model from their images, float32 [N, H, W, C], to probabilities, float32 [N, classes]. It has a
+        card if all of them have one.
+
+    Raises:
+        ValueError: If there are fewer than two, or they differ in their images, their classes or how they read images.
+
+    >>> import keras_resnet
+    >>> keras_resnet.ensemble([keras_resnet.ResNet20(), keras_resnet.ResNet32()]).output.shape
+    (None, 10)
+    """
+    several = isinstance(models, list | tuple) and len(models) > 1 and all(isinstance(m, keras.Model) for m in models)
+    expect(several, "models", "a list of two or more Keras models", models)
+    for about, of in COMMON.items():
+        expect(all(of(model) == of(models[0]) for model in models), "models", f"the same {about}", [*map(of, models)])
+    images = keras.Input(models[0].input_shape[1:])
+    members = [keras.Model(model.inputs[0], model.outputs[0], name=f"member{i}") for i, model in enumerate(models, 1)]
+    whole: dict[str, Any] = {"dtype": "float32"}
+    answers = [
+        layers.Softmax(name=f"{member.name}_softmax", **whole)(member(images))
+        if ends_in_logits(member)
+        else member(images)
+        for member in members
+    ]
+    result = keras.Model(images, layers.Average(name="predictions", **whole)(answers), name=name)
+    known = [card(model) for model in models]
+    if all(known):
+        facts = {about: getattr(known[0], about) for about in ("preprocessing", "class_names")}
+        attach(result, Card(network=name, config={}, input_shape=result.input_shape[1:], **facts))
+    return result
+
+
+COMMON: dict[str, Callable[[keras.Model], Any]] = {
+    "images": lambda model: model.input_shape,
+    "number of classes": lambda model: model.output_shape,
+    "preprocessing": lambda model: getattr(card(model), "preprocessing", None),
+    "class names": lambda model: getattr(card(model), "class_names", None),
+}
+
+
 def ends_in_logits(model: keras.Model) -> bool:
     """Whether softmax is still to come."""
     expect(
@@ -163,8 +221,8 @@ def ends_in_logits(model: keras.Model) -> bool:
 
 
 def last_layer(model: keras.Model) -> Any:
-    """What makes the model's output, also in a nested one."""
-    last = maker(model, model.outputs[0])
-    while isinstance(last, keras.Model):
-        last = maker(last, last.outputs[0])
+    """What makes the model's output, also in a nested one, and in those that an ensemble takes the mean of."""
+    graph, output = model, model.outputs[0]
+    while isinstance(last := maker(graph, output), keras.Model | layers.Average):
+        graph, output = (last, last.outputs[0]) if isinstance(last, keras.Model) else (graph, last.input[0])
     return last

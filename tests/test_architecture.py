@@ -104,7 +104,7 @@ ROOMS = {"analysis", "applications", "data", "training", "weights"}  # that user
 PUBLIC = """
 NETWORKS ORDERS PREPROCESSINGS RECIPES SHORTCUTS STEMS
 Card Complexity DenseNetConfig FractalNetConfig GroupedConv2D HyperResNet Preprocessing Recipe ResNetConfig
-__version__ build card complexity decode_predictions densenet evaluate export features
+__version__ build card complexity decode_predictions densenet ensemble evaluate export features
 fold_batch_norm fractalnet freeze load_data load_model load_weights names portable preprocessing pretrained
 rematerialize resnet search strategy train
 """

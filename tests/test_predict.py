@@ -22,6 +22,7 @@ from keras_resnet import (
 from keras_resnet.cli import main
 from keras_resnet.graph.tracing import walk
 from keras_resnet.modelcard import IMAGENET, Card, attach, middle
+from keras_resnet.predict import ends_in_logits
 
 TINY = ResNetConfig(stages=((8,), (8,)), stem_filters=8)
 
@@ -310,3 +311,52 @@ def test_a_model_without_a_card_loads_too(tmp_path):
     keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save(tmp_path / "net.keras")
     assert keras_resnet.card(tmp_path / "net.keras") is None
     assert keras_resnet.card(keras_resnet.load_model(tmp_path / "net.keras")) is None
+
+
+class TestEnsemble:
+    READ = Preprocessing((1.0, 2.0, 3.0), (4.0, 5.0, 6.0))
+
+    def pair(self, activation=None, **known):
+        keras.utils.set_random_seed(0)
+        models = [resnet(TINY, input_shape=(8, 8, 3), classes=4, classifier_activation=activation) for _ in range(2)]
+        for model in models:
+            attach(model, Card(network="tiny", config={}, input_shape=(8, 8, 3), **known))
+        return models
+
+    @pytest.mark.parametrize("activation", [None, "softmax"])
+    def test_gives_the_mean_of_the_probabilities(self, activation):
+        models = self.pair(activation)
+        images = np.random.default_rng(0).normal(size=(3, 8, 8, 3)).astype("float32")
+        softmax = keras.ops.softmax if activation is None else np.asarray
+        expected = np.mean([softmax(model(images)) for model in models], 0)
+        both = keras_resnet.ensemble(models)
+        np.testing.assert_allclose(both(images), expected, atol=1e-6)
+        assert not ends_in_logits(both)
+        np.testing.assert_allclose(keras_resnet.ensemble([both, both])(images), expected, atol=1e-6)
+
+    def test_is_read_evaluated_and_saved_as_its_members(self, tmp_path):
+        both = keras_resnet.ensemble(self.pair(preprocessing=self.READ, class_names=tuple("abcd")))
+        assert (both.card.preprocessing, both.card.class_names) == (self.READ, tuple("abcd"))
+        images = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), "uint8")
+        source = keras_resnet.load_data(((images, np.arange(8) % 4), (images, np.arange(8) % 4)))
+        assert keras_resnet.evaluate(both, source).images == 8
+        both.save(tmp_path / "both.keras")
+        loaded = keras_resnet.load_model(tmp_path / "both.keras")
+        np.testing.assert_allclose(loaded(images / 255.0), both(images / 255.0), atol=1e-6)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (dict(shape=(12, 12, 3)), "the same images"),
+            (dict(classes=5), "the same number of classes"),
+            (dict(preprocessing=READ), "the same preprocessing"),
+            (dict(class_names=tuple("abcd")), "the same class names"),
+        ],
+    )
+    def test_refuses_what_does_not_agree(self, change, message):
+        with pytest.raises(ValueError, match=message):
+            keras_resnet.ensemble([network((8, 8, 3)), network(**{"shape": (8, 8, 3), **change})])
+
+    def test_takes_two_models_at_least(self):
+        with pytest.raises(ValueError, match="two or more"):
+            keras_resnet.ensemble([network()])
