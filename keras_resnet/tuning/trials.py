@@ -11,7 +11,7 @@ from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.trial import Trial
 from keras_tuner.errors import FatalError
 
-from keras_resnet.files import DamagedError, DiskFullError, InUseError, kept, write_json
+from keras_resnet.files import DamagedError, DiskFullError, InUseError, disk_full_named, kept, write_json
 from keras_resnet.tuning.budget import BUDGETS, Infeasible
 from keras_resnet.tuning.hypermodel import EPOCHS, HyperResNet, as_json
 from keras_resnet.tuning.oracles import SCORE, Budgeted
@@ -79,7 +79,8 @@ class Trials(BaseTuner):
     def run(self, hp: HyperParameters, folder: Path) -> None:
         """Into the record, which is written however the trial ends."""
         try:
-            self.train(hp, folder)
+            with disk_full_named(folder):
+                self.train(hp, folder)
         except Infeasible as error:
             self.record.update(status="INFEASIBLE", reason=str(error))
         except NO_FAULT:
