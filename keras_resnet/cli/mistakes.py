@@ -18,7 +18,7 @@ ALIASES = {  # argument of a function -> parameters of commands that give it, wh
     "input_shape": ("size",),
     "kind": ("strategy",),
     "network": ("name",),
-    "path": ("model", "models", "out"),
+    "path": ("model", "models", "out", "output"),
     "until": ("freeze",),
     "weights": ("source",),
 }

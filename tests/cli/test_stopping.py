@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from keras_resnet.cli import main
 from keras_resnet.experiment import folder as folders
-from keras_resnet.files import LOCK
+from keras_resnet.files import LOCK, writing
 
 BEFORE = Path(__file__).parent.parent / "before_folders"
 SMALL = ["--stages", "[[4]]", "--stem-filters", "4", "--set", "epochs=2", "steps_per_epoch=2"]
@@ -147,3 +147,18 @@ class TestUnfinishedRuns:
     def test_locks_are_gone(self):
         invoked("train", *SMALL)
         assert not list(Path().rglob(f"{LOCK}*"))
+
+
+def test_a_figure_that_comes_meanwhile_is_named_by_its_option(monkeypatch):
+    pytest.importorskip("matplotlib")
+    shutil.copy(BEFORE / "plain.keras", "plain.keras")
+    renamed = writing.renamed
+
+    def late(source, target, how):
+        target.write_text("theirs")
+        return renamed(source, target, how)
+
+    monkeypatch.setattr(writing, "renamed", late)
+    result = invoked("inspect", "drawing", "plain.keras", "--output", "a.png")
+    assert "Invalid value for '--output': expected a path where nothing else was written meanwhile" in result.stderr
+    assert Path("a.png").read_text() == "theirs"
