@@ -4,7 +4,8 @@ PYTHONPATH=tests python -m helpers.reliability kills
 PYTHONPATH=tests python -m helpers.reliability pairs
 
 A kill comes at the n-th event of a file (opened, renamed, removed, made) in the command's folder; n is drawn from as
-many as the undisturbed command has. Every process is a fork of one that has imported everything and computed nothing.
+many as an undisturbed command has left. A run is killed five times, then let alone, and compared with one that was never
+killed. Every process is a fork of one that has imported everything and computed nothing.
 """
 
 import csv
@@ -32,6 +33,7 @@ from keras_resnet.serving.export import export  # noqa: F401
 from keras_resnet.tuning.search import search  # noqa: F401
 
 EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
+CHAIN = 5  # kills of one run, at most, before it is let alone
 SMALL = ["--stages", "[[4], [8]]", "--stem-filters", "4"]
 TRAIN = ["train", *SMALL, "--set", "epochs=5", "steps_per_epoch=3", "--output", "out", "--resume"]
 SEARCH = ["search", "--trials", "2", "--max-macs", "400k", "--set", "epochs=2", "steps_per_epoch=2"]
@@ -170,21 +172,23 @@ def kills(kind, seed, folder):
     expected, total = holds(folder / "whole" / "out"), events(folder / "whole")
     done, ends, differing, missing, left = 0, 0, [], [], []
     while done < wanted:
-        here = Path(shutil.copytree(start, folder / f"chain{ends}"))
-        while done < wanted:
-            code, text = run(command, here, min(draw.randint(1, total), draw.randint(1, total)))
-            if code == -signal.SIGKILL:
-                done += 1
-                if throughout and (not (here / "out" / "1").is_dir() or holds(here / "out") != expected):
-                    missing.append(done)
-            else:
+        here, left_to_do = Path(shutil.copytree(start, folder / f"chain{ends}")), total
+        for _ in range(CHAIN):
+            moment = draw.randint(1, left_to_do)
+            code, text = run(command, here, moment)
+            if code != -signal.SIGKILL:
                 break
+            done, left_to_do = done + 1, max(left_to_do - moment, total // 4)
+            if throughout and (not (here / "out" / "1").is_dir() or holds(here / "out") != expected):
+                missing.append(done)
         code, text = run(command, here)
         ends += 1
         if code or holds(here / "out") != expected:
             differing.append((ends, code, text[-2000:]))
         left += left_behind(here / "out")
-        print(f"{kind}: {done} kills, {ends} ends", flush=True)
+        print(
+            f"{kind}: {done} kills, {ends} ends, {len(differing)} differ, {time.monotonic() - begun:.0f} s", flush=True
+        )
     for trouble in (*differing, *left):
         print(trouble)
     return done, ends, len(differing), len(missing), len(left)
