@@ -14,6 +14,7 @@ from keras_resnet.checks import expect, expect_rule, one_of
 from keras_resnet.graph.tracing import walk
 from keras_resnet.training.cluster import cluster, is_chief, workers
 from keras_resnet.training.peers import total
+from keras_resnet.training.statistics import EqualStatistics
 from keras_resnet.training.tensorflow_private import counted_in_steps
 
 LINEAR_SCALING = (
@@ -23,7 +24,11 @@ LINEAR_SCALING = (
 Batches = Callable[[int, int], tf.data.Dataset]  # from (this worker, how many there are) to its part of every batch
 
 
-class MultiWorkerMirrored(tf.distribute.MultiWorkerMirroredStrategy):
+class Mirrored(EqualStatistics, tf.distribute.MirroredStrategy):
+    """The strategy of one machine."""
+
+
+class MultiWorkerMirrored(EqualStatistics, tf.distribute.MultiWorkerMirroredStrategy):
     """The strategy of several machines as Keras 3's `fit` and `evaluate` need it (keras#20585).
 
     They reduce scalars along the axis of a batch, and, only to learn its shapes, a whole structure: a batch.
@@ -68,7 +73,7 @@ def automatic() -> tf.distribute.Strategy | None:
 
 def mirrored() -> tf.distribute.Strategy:
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    return tf.distribute.MirroredStrategy([device.name for device in devices])
+    return Mirrored([device.name for device in devices])
 
 
 def multi_worker() -> tf.distribute.Strategy:

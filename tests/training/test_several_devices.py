@@ -1,20 +1,17 @@
 """Several devices and several workers train to what one device trains to, and leave together when one of them dies."""
 
-import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
-WORKER = Path(__file__).with_name("distributed_worker.py")
+from helpers.workers import launched, logs, wait_for
+
 SAME = 1e-10  # in float64, where it comes to 5e-14; in float32 momentum and ReLUs magnify rounding to several percent
 SHORT = [[16], [32]]
 A_THIRD = 1e-6  # Keras divides a loss by three replicas in float32: 6e-8
@@ -24,40 +21,6 @@ A_THIRD = 1e-6  # Keras divides a loss by three replicas in float32: 6e-8
 def alone(monkeypatch):
     for variable in ("TF_CONFIG", "SLURM_STEP_NUM_TASKS"):
         monkeypatch.delenv(variable, raising=False)
-
-
-def free_ports(count):
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("localhost", 0))) for _ in range(count)]
-        return [found.getsockname()[1] for found in sockets]
-
-
-@contextmanager
-def launched(folders, command=None, **arguments):
-    """One worker for every folder that it is given, its output beside what it writes there; killed at the end."""
-    addresses = [f"localhost:{port}" for port in free_ports(len(folders))]
-    processes = []
-    try:
-        for index, folder in enumerate(folders):
-            task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-            environment = {**os.environ, "TF_CONFIG": json.dumps(task), "PYTHONWARNINGS": "error::UserWarning"}
-            folder.mkdir(exist_ok=True)
-            with open(folder / f"worker{index}.log", "w") as log:
-                started = command or [WORKER, json.dumps({"folder": str(folder), **arguments})]
-                processes.append(
-                    subprocess.Popen(
-                        [sys.executable, *started], cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT
-                    )
-                )
-        yield processes
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-
-
-def logs(folder):
-    return [path.read_text() for path in sorted(folder.glob("*.log"))]
 
 
 def trained(folder, count=1, **arguments):
@@ -168,14 +131,6 @@ def test_the_command_on_three_workers_ends_as_on_one_also_when_one_is_killed(tmp
         assert [process.wait(timeout=400) for process in processes] == [0] * 3, logs(killed)[0]
     for found, expected in zip(weights_of(killed), weights_of(three), strict=True):
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
-
-
-def wait_for(happened, processes, timeout=300):
-    end = time.monotonic() + timeout
-    while not happened():
-        assert time.monotonic() < end
-        assert all(process.poll() is None for process in processes)
-        time.sleep(0.05)
 
 
 @pytest.mark.slow
