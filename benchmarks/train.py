@@ -112,10 +112,17 @@ def on_torchs(about: str, make, batch: int, size: int) -> tuple[Contender, ...]:
 
 def benchmark(name: str, batch: int, size: int, *peers: Contender, rounds: int = 7) -> Benchmark:
     about = f"{__doc__} {name}, {batch} images of {size} x {size}."
-    both = (our(name, batch, size, precision) for precision in ("mixed_bfloat16", "float32"))
+    both = (our(name, batch, size, precision) for precision in (HALF, "float32"))
     return Benchmark(about, (*both, *peers), rounds=rounds)
 
 
+def stochastic(per: str):
+    import keras_resnet
+
+    return keras_resnet.build("resnet56", classifier_activation=None, drop_path=0.5, drop_path_per=per)
+
+
+HALF = "mixed_bfloat16"
 CIFAR, IMAGENET = (128, 32), (8, 224)
 APPLICATIONS = partial(on_keras, partial(keras_applications, "ResNet50"), *IMAGENET)
 
@@ -135,6 +142,15 @@ BENCHMARKS = {
     "train_resnext50": benchmark(  # of Keras' own layers a step takes minutes
         "resnext50_32x4d", *IMAGENET,
         *on_torchs("torchvision resnext50_32x4d", partial(torchvisions, "resnext50_32x4d"), *IMAGENET),
+    ),
+    "train_stochastic_depth": Benchmark(
+        f"{__doc__} ResNet-56, 128 images of 32 x 32, survival falling linearly to 0.5.",
+        tuple(
+            Contender(f"dropped per {per}", partial(on_keras, partial(stochastic, per), *CIFAR, HALF), ONEDNN)
+            for per in ("batch", "sample")
+        ),
+        rounds=15,
+        passes=4,  # the blocks that are dropped differ from step to step
     ),
     "train_resnext29": benchmark("resnext29_32x4d", *CIFAR),
 }  # fmt: skip

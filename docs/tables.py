@@ -5,9 +5,8 @@ all tables are written. Counting the networks takes minutes.
 """
 
 import inspect
-import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -20,16 +19,10 @@ from keras_resnet.networks.zoo import PAPERS
 from keras_resnet.weights import FORMATS, SCHEMES
 from keras_resnet.weights.catalogue import is_noncommercial, shown
 
+sys.path.insert(0, str(Path(__file__).parent))
+from claims import RUNS, claims
+
 ROOT = Path(__file__).parent.parent
-PUBLISHED_ERRORS = {  # test error in %, and where it is printed
-    ("resnet20", "cifar10"): (8.75, "He et al. 2015, table 6"),
-    ("resnet32", "cifar10"): (7.51, "He et al. 2015, table 6"),
-    ("resnet44", "cifar10"): (7.17, "He et al. 2015, table 6"),
-    ("resnet56", "cifar10"): (6.97, "He et al. 2015, table 6"),
-    ("resnet110", "cifar10"): (6.43, "He et al. 2015, table 6"),
-    ("wide_resnet28_10", "cifar10"): (4.00, "Zagoruyko and Komodakis' repository"),
-    ("resnext29_8x64d", "cifar10"): (3.65, "Xie et al. 2017, table 7"),
-}
 
 
 def networks() -> Iterator[str]:
@@ -113,25 +106,22 @@ def schemes() -> Iterator[str]:
 
 
 def results() -> Iterator[str]:
-    yield "| network | data | test error | paper's | epochs | seed | hours | on | command |"
-    yield "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- | --- |"
-    for path in sorted((ROOT / "saved_models").glob("*/card.json")):
-        yield result(path.parent)
+    yield "| command | test error | printed | epochs | seed | precision | hours | on |"
+    yield "| --- | ---: | ---: | ---: | ---: | --- | ---: | --- |"
+    for row in RUNS.values():
+        yield result(row)
 
 
-def result(folder: Path) -> str:
+def result(row: Mapping[str, str]) -> str:
+    """Of a row of `runs.csv`."""
+    command, folder = f"`keras-resnet {row['command']}`", ROOT / "saved_models" / row["folder"]
+    if not (folder / "card.json").exists():
+        return f"| {command} | not run | {row['published']} | | | | | |"
     card = Card.from_json((folder / "card.json").read_text())
-    command = json.loads((folder / "run.json").read_text())["command"]
-    published = NETWORKS[card.network]
-    as_published = type(published)(**card.config) == published
-    error, where = (
-        PUBLISHED_ERRORS.get((card.network, card.data["name"]), (None, None)) if as_published else (None, None)
-    )
-    printed = f"{error:.2f} % ({where})" if error else "not printed"
     reached, hours = 100 * (1 - card.metrics["accuracy"]), card.metrics["training_seconds"] / 3600
     return (
-        f"| {card.network} | {card.data['name']} | {reached:.2f} % | {printed} | {card.recipe['epochs']} "
-        f"| {card.seed} | {hours:.2f} | {card.hardware} | `{command}` |"
+        f"| {command} | {reached:.2f} % | {row['published']} | {card.recipe['epochs']} | {card.seed} "
+        f"| {card.recipe['precision']} | {hours:.2f} | {card.hardware} |"
     )
 
 
@@ -142,6 +132,7 @@ TABLES = {  # the page, and what makes the lines
     "formats": ("docs/weights.md", formats),
     "schemes": ("docs/weights.md", schemes),
     "results": ("docs/results.md", results),
+    "claims": ("docs/papers.md", claims),
 }
 
 
