@@ -26,6 +26,7 @@ class Application(Protocol):
         classifier_activation: Any = "softmax",
         name: str = ...,
         *,
+        channel_order: str | None = None,
         remat: bool = False,
         **config_changes: Any,
     ) -> "keras.Model":
@@ -47,6 +48,8 @@ class Application(Protocol):
                 weights' replaces their classifier by a new one.
             classifier_activation: Any Keras activation; None gives logits, always in float32.
             name: Of the model; the network's by default.
+            channel_order: "RGB" or "BGR", if the weights' network was trained on another order of channels than its
+                project's: see `keras_resnet.load_weights`. The images of the model are RGB anyway.
             remat: Whether training computes each block again going back, to keep what it reads and no more: see
                 `keras_resnet.rematerialize`.
             **config_changes: Fields of the network's row, such as `shortcut="A"`: see `keras_resnet.NETWORKS`.

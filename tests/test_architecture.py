@@ -191,7 +191,7 @@ def test_functions_have_their_own_name_and_cite_their_paper(name):
 def test_functions_have_the_arguments_of_keras_applications(name):
     ours = inspect.signature(getattr(keras_resnet, name)).parameters
     theirs = inspect.signature(getattr(keras.applications, name)).parameters
-    assert list(ours) == [*theirs, "remat", "config_changes"]
+    assert list(ours) == [*theirs, "channel_order", "remat", "config_changes"]
     assert {key: ours[key].default for key in theirs} == {
         key: parameter.default for key, parameter in theirs.items()
     } | {"weights": None, "classes": None}

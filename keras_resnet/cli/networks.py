@@ -84,7 +84,12 @@ def square(size: int | None) -> tuple[int, int, int] | None:
 @click.argument("out", type=click.Path(dir_okay=False, path_type=Path), callback=writable)
 @classes
 @size
-def convert(source, name, out, classes, size, config_changes):
+@click.option(
+    "--channel-order",
+    type=click.Choice(["RGB", "BGR"]),
+    help="Of the images that SOURCE's network was trained on; by default that of its project's networks.",
+)
+def convert(source, name, out, classes, size, channel_order, config_changes):
     """Load SOURCE, another project's weights, into network NAME, and save it as OUT, a .keras file.
 
     SOURCE is imagenet, a tag that `list --pretrained NAME` shows, hf://owner/repo, or a file of torch, safetensors,
@@ -98,7 +103,8 @@ def convert(source, name, out, classes, size, config_changes):
     from keras_resnet.graph.remake import portable
 
     with completed(out) as path:
-        model = zoo.build(name, weights=source, classes=classes, input_shape=square(size), **config_changes)
+        settings = dict(classes=classes, input_shape=square(size), channel_order=channel_order)
+        model = zoo.build(name, weights=source, **settings, **config_changes)
         portable(model).save(path)
     known = card(model)
     click.echo(f"{out}: {name}, {model.count_params():,} parameters, weights of {known.weights}")

@@ -18,7 +18,7 @@ from keras_resnet.checks import (
 )
 from keras_resnet.networks.families import FAMILIES, Config
 from keras_resnet.networks.limits import CHANNELS, CLASSES, MOST_CHANNELS, MOST_PIXELS
-from keras_resnet.weights.sources import blocks_of, expect_source
+from keras_resnet.weights.sources import CHANNEL_ORDER, blocks_of, expect_source
 
 Shape = tuple[int | None, int | None, int]  # height, width and channels of the images; None for any size
 
@@ -29,6 +29,7 @@ class Interface(TypedDict, total=False):
     classes: int | None
     input_shape: Shape | None
     weights: Any
+    channel_order: str | None
     include_top: bool
     pooling: str | None
     classifier_activation: Any
@@ -98,6 +99,11 @@ def check_arguments(
         check_shape(input_shape, "input_shape", config.smallest_size)
     if isinstance(weights, str | Path):
         expect_source(weights, blocks_of(config.stages), network)
+
+
+def check_channel_order(channel_order: Any, weights: Any) -> None:
+    expect_rule(CHANNEL_ORDER, "channel_order", channel_order)
+    expect(weights is not None or channel_order is None, "channel_order", "None without `weights`", channel_order)
 
 
 def check_shape(shape: Any, argument: str, smallest: int) -> None:

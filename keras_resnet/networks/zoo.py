@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from keras_resnet.checks import expect_known, plain
-from keras_resnet.networks.arguments import Head, Shape, check_arguments, expect_fields
+from keras_resnet.networks.arguments import Head, Shape, check_arguments, check_channel_order, expect_fields
 from keras_resnet.networks.config import BranchName, ResNetConfig
 from keras_resnet.networks.families import FAMILIES, Config, DenseNetConfig, FractalNetConfig
 
@@ -238,6 +238,7 @@ def build(
     classes: int | None = None,
     input_shape: Shape | None = None,
     weights: Any = None,
+    channel_order: str | None = None,
     include_top: bool = True,
     pooling: str | None = None,
     classifier_activation: Any = "softmax",
@@ -259,6 +260,8 @@ def build(
         weights: None, or a source that `keras_resnet.load_weights` reads: "imagenet", a tag of
             `keras_resnet.pretrained(network)`, a file, ... A named row gets the fields that the source's weights imply,
             such as `stride_in="1x1"` for keras.applications' ResNet-50.
+        channel_order: "RGB" or "BGR", if the weights' network was trained on another order of channels than its
+            project's: see `keras_resnet.load_weights`. The images of the model are RGB anyway.
         include_top: Whether pooling and classifier follow the last stage.
         pooling: Without the top: "avg" or "max" for a vector an image, None for the last stage's NHWC output.
         classifier_activation: Any Keras activation; None gives logits, always in float32.
@@ -285,6 +288,7 @@ def build(
     config = row(network, **config_changes)
     head, input_shape = Head(include_top, pooling, classes, classifier_activation), plain(input_shape)
     published = network if isinstance(network, str) else name_of(config)
+    check_channel_order(channel_order, weights)
     check_arguments(config, input_shape, weights, remat, published)
 
     from keras_resnet.graph.remat import rematerialize  # with Keras, for which the errors until here do not wait
@@ -302,5 +306,6 @@ def build(
     name = name or (network if isinstance(network, str) else FAMILIES[type(config)])
     model = builder.functional(x, y, name, config, published or name)
     if pretrained:
-        load(model, pretrained, head=builder.keeps_classifier(head, pretrained), adapt=True)
+        keeps = builder.keeps_classifier(head, pretrained)
+        load(model, pretrained, head=keeps, adapt=True, channel_order=channel_order)
     return rematerialize(model) if remat else skip_dropped_paths(model)

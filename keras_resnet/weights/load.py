@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from keras_resnet.checks import expect, expect_rule, one_of
+from keras_resnet.checks import expect, expect_rule
 from keras_resnet.graph.tracing import walk
 from keras_resnet.modelcard import IMAGENET, PREPROCESSINGS, Card, Preprocessing, attach, card
 from keras_resnet.weights.biases import absorbed
@@ -19,7 +19,7 @@ from keras_resnet.weights.layers import Affine, Layer, Norm, Other, fault
 from keras_resnet.weights.pretrained import PretrainedWeights
 from keras_resnet.weights.readers import read
 from keras_resnet.weights.schemes import HEAD, OURS, UNNAMED, Fields
-from keras_resnet.weights.sources import Blocks
+from keras_resnet.weights.sources import CHANNEL_ORDER, Blocks
 from keras_resnet.weights.structure import matched
 from keras_resnet.weights.wiring import refuse_other_wiring, traits
 
@@ -64,8 +64,8 @@ def load_weights(model: keras.Model, source: Any, *, channel_order: str | None =
             "hf://owner/repo" on the Hugging Face hub, a Keras model, or the path of a file: torch's `.pth`, `.pt`,
             `.th`, `.tar` or `.bin`, `.safetensors`, `.caffemodel`, `.weights.h5`, `.keras`.
         channel_order: "BGR" if the source's network reads blue, green, red: the channels of its first kernel are then
-            reversed, because our networks read RGB. By default the order of the source's project: Caffe's and
-            keras.applications' ResNets read BGR.
+            reversed, because our networks read RGB. By default the order of the source's project: keras.applications'
+            ResNets and Caffe's for ImageNet read BGR. "RGB" if you trained such a network on RGB.
 
     Returns:
         The model.
@@ -81,7 +81,7 @@ def load_weights(model: keras.Model, source: Any, *, channel_order: str | None =
     """
     is_built = isinstance(model, keras.Model) and len(getattr(model, "inputs", None) or ()) == 1
     expect(is_built, "model", "a built Keras model of one input", model)
-    expect_rule(one_of(None, "RGB", "BGR"), "channel_order", channel_order)
+    expect_rule(CHANNEL_ORDER, "channel_order", channel_order)
     known = card(model)
     load(model, read(source, blocks(model), known.network if known else None), channel_order=channel_order)
     return model
@@ -113,7 +113,7 @@ def load(
     if pretrained.scheme is OURS:
         refuse_other_wiring(model, pretrained)
     if pretrained.scheme is UNNAMED:
-        warn_of_structure(pretrained.origin)
+        warn_of_structure(pretrained, channel_order)
     if is_noncommercial(pretrained.licence):
         warn_of_licence(pretrained)
     there = pretrained.fetch({*names.values()}) if pretrained.fetch else pretrained.layers
@@ -138,10 +138,12 @@ def paired(wanted: Mapping[str, Target], pretrained: PretrainedWeights) -> dict[
     return matched(shapes, pretrained, HEAD in wanted)
 
 
-def warn_of_structure(origin: str) -> None:
+def warn_of_structure(pretrained: PretrainedWeights, channel_order: str | None) -> None:
+    unturned = " Its first kernel is taken for one of red, green, blue: if it is not, pass channel_order='BGR'."
     warnings.warn(
-        f"The names in {origin} follow no known scheme: layers were matched by their order and shapes. Whether both "
-        "networks stride, pad and add alike cannot be seen from them: compare outputs.",
+        f"The names in {pretrained.origin} follow no known scheme: layers were matched by their order and shapes. "
+        "Whether both networks stride, pad and add alike cannot be seen from them: compare outputs."
+        f"{unturned if pretrained.often_bgr and channel_order is None else ''}",
         stacklevel=4,
     )
 
@@ -246,7 +248,7 @@ def converted(
     """Our layer names -> the arrays to assign."""
     affine = {name: layer for name, layer in theirs.items() if isinstance(layer, Affine)}
     norms = {name: layer for name, layer in theirs.items() if isinstance(layer, Norm)}
-    bgr = (pretrained.scheme.bgr or pretrained.bgr) if channel_order is None else channel_order == "BGR"
+    bgr = pretrained.scheme.bgr if channel_order is None else channel_order == "BGR"
     offsets = absorbed(model, biases_before_norms(wanted, affine), pretrained.origin)
     return {
         **{name: affine_arrays(wanted[name], layer, bgr and name in STEMS) for name, layer in affine.items()},

@@ -18,7 +18,7 @@ class PretrainedWeights:
     layers: Layers
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # of all layers, where the format has them
     ordered: bool = True  # whether the layers' order is the network's own
-    bgr: bool = False  # whether the format's networks read blue, green, red
+    often_bgr: bool = False  # whether networks in this format often read blue, green, red
     pool_pad: int | None = None  # pixels around the stem's max pool, where the format tells
     preprocessing: tuple[Preprocessing, float] | None = None  # and the share that the crop keeps
     class_names: tuple[str, ...] | str | None = None

@@ -247,7 +247,7 @@ def read_caffemodel(path: Path) -> PretrainedWeights:
     file = expect_whole(path, "Caffe", foreign.declared, path, "caffe_wire")
     net = expect_whole(path, "Caffe", Caffemodel, file.facts["net"])
     pool_pad = expect_whole(path, "Caffe", net.first_pool_pad)
-    return from_file(file, "Caffe", lambda arrays: Grouped(*net.grouped(arrays)), bgr=True, pool_pad=pool_pad)
+    return from_file(file, "Caffe", lambda arrays: Grouped(*net.grouped(arrays)), often_bgr=True, pool_pad=pool_pad)
 
 
 # The Hugging Face hub

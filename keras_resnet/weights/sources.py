@@ -4,12 +4,14 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from keras_resnet.checks import expect, invalid
+from keras_resnet.checks import expect, invalid, one_of
 from keras_resnet.modelcard import IMAGENET
 from keras_resnet.weights.catalogue import chosen, nearest, pretrained
 
 HUB = "hf://"
 CIFAR10 = "cifar10"  # for weights of ours
+
+CHANNEL_ORDER = one_of(None, "RGB", "BGR")  # of what a source's network reads; None as its project's networks
 
 Blocks = tuple[int, ...]  # of every stage
 

@@ -400,9 +400,18 @@ def test_a_plain_network_of_caffe_is_matched_by_its_order(generation, tmp_path):
     config = replace(BASIC, shortcut="none")
     expected = network(config)
     caffe.write(tmp_path / "net.caffemodel", caffe_layers(expected, NAMES_OF_ONES_OWN), generation)
-    with pytest.warns(UserWarning, match="no known scheme"):
-        model = resnet(config, weights=tmp_path / "net.caffemodel", **SMALL)
+    with pytest.warns(UserWarning, match="compare outputs.$"):
+        model = resnet(config, weights=tmp_path / "net.caffemodel", channel_order="BGR", **SMALL)
     assert_equal(model(IMAGES), np.array(expected(IMAGES)))
+
+
+def test_a_network_of_caffe_without_imagenets_names_is_not_turned_unless_asked(tmp_path):
+    config = replace(BASIC, shortcut="none")
+    expected = network(config)
+    caffe.write(tmp_path / "net.caffemodel", caffe_layers(expected, NAMES_OF_ONES_OWN))
+    with pytest.warns(UserWarning, match="if it is not, pass channel_order='BGR'"):
+        model = resnet(config, weights=tmp_path / "net.caffemodel", **SMALL)
+    assert_equal(model(IMAGES), np.array(expected(IMAGES[..., ::-1])))
 
 
 @pytest.mark.parametrize("size", [7, 8, 13, 112])
@@ -484,7 +493,23 @@ def test_channel_order_overrides_caffes(tmp_path):
     np.testing.assert_array_equal(model.get_layer("stem_conv").kernel, kernel[:, :, ::-1])
 
 
+def test_a_network_of_caffe_that_was_trained_on_rgb_is_built_with_its_channel_order(tmp_path):
+    config, expected = caffe_twin("bottleneck_3x3")
+    caffe.write(tmp_path / "net.caffemodel", caffe_layers(expected, LETTERED))
+    settings = dict(weights=tmp_path / "net.caffemodel", input_shape=(27, 24, 3), classifier_activation=None)
+    images = REFERENCE["bottleneck_3x3"]["input"]
+    model = resnet(config, channel_order="RGB", **settings)
+    assert_equal(model(images), np.array(expected(images[..., ::-1])))
+
+
+def test_a_channel_order_without_weights_is_refused():
+    with refused("channel_order", "None without `weights`"):
+        resnet(BASIC, channel_order="RGB")
+
+
 def test_another_channel_order_is_refused():
+    with refused("channel_order", "'BGR'", "'GBR'"):
+        resnet(BASIC, weights="cifar10", channel_order="GBR")
     with refused("channel_order", "'BGR'", "'GBR'"):
         load_weights(resnet(BASIC, **SMALL), "imagenet", channel_order="GBR")
 
