@@ -58,7 +58,7 @@ def test_a_figure_that_cannot_be_written_is_refused_at_once(output, files, tmp_p
     (tmp_path / "there.png").write_text("mine")
     result = run("drawing", files, tmp_path / output)
     assert result.exit_code == 2
-    assert "Invalid value for argument `output`" in result.output
+    assert "Invalid value for '--output'" in result.output
     assert [path.name for path in tmp_path.iterdir()] == ["there.png"]
     assert (tmp_path / "there.png").read_text() == "mine"
 
