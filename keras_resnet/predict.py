@@ -76,7 +76,7 @@ class MiddleOfResized(layers.Layer):
         known = isinstance(height, int) and isinstance(width, int)
         size = self.reads.covering(height, width, max if known else keras.ops.maximum)
         for passed in ((height, size[1]), size):  # PIL resizes the width first, and cuts off what overshoots
-            images = keras.ops.image.resize(images, passed, self.reads.interpolation, antialias=True)
+            images = resized(images, passed, self.reads.interpolation, known)
             images = keras.ops.clip(images, 0, 255) if self.reads.interpolation in OVERSHOOTING else images
         top, left = (middle(length, kept) for length, kept in zip(size, self.kept, strict=True))
         tall, wide = self.kept
@@ -95,6 +95,15 @@ class MiddleOfResized(layers.Layer):
         as_before = dict(interpolation=self.reads.interpolation, crop_to_aspect_ratio=True, antialias=True)
         resizing = layers.Resizing(height, width, **as_before)
         return keras.Sequential([resizing, layers.CenterCrop(*self.kept)], name=self.name)
+
+
+def resized(images: Any, size: tuple[Any, Any], interpolation: str, known: bool) -> Any:
+    """Keras compares a size with 0, and so takes none that is known only when a graph of TensorFlow runs."""
+    if known:
+        return keras.ops.image.resize(images, size, interpolation, antialias=True)
+    import tensorflow as tf
+
+    return tf.image.resize(images, size, interpolation, antialias=True)
 
 
 def known_preprocessing(model: keras.Model, given: Preprocessing | str | None) -> Preprocessing:

@@ -73,6 +73,15 @@ def test_it_is_the_same_inside_a_dataset():
     np.testing.assert_allclose(inside, numpy(layer(images)), atol=1e-5)
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_it_is_the_same_in_a_graph_that_does_not_know_the_size_of_its_images(interpolation):
+    """As in a SavedModel."""
+    row = Preprocessing((10.0,) * 3, (2.0,) * 3, interpolation=interpolation).sized(24, 32, 0.875)
+    layer, images = preprocessing(network(), row), np.random.default_rng(0).integers(0, 256, (2, 50, 41, 3), "uint8")
+    traced = tf.function(lambda images: layer(images), input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)])
+    np.testing.assert_allclose(traced(images), layer(images), atol=1e-4)
+
+
 def test_a_halved_image_is_the_mean_of_its_pixels_and_not_every_second_one():
     noise = np.random.default_rng(0).integers(0, 256, (1, 48, 64, 3)).astype("uint8")
     small = numpy(preprocessing(network(), "none")(noise))
