@@ -117,8 +117,9 @@ class Checkpoint(keras.callbacks.Callback):
         wanted = f"the one of {self.path}, with the same {len(there)} variables"
         expect(ours == there, "model", wanted, f"{self.model.name}, with {len(ours)}, or of other shapes")
         with whole(self.saved.path):
-            for name, value in foreign.values(self.saved, variables):
-                variables[name].assign(value)
+            saved = dict(foreign.values(self.saved, variables))
+        for name, value in saved.items():
+            variables[name].assign(value)
         for name, callback in self.named.items():
             vars(callback).update(self.numbers.get(name, {}))
         self.saved = None

@@ -500,7 +500,7 @@ beside("two_dicts_of_lists", listed(*[b"]"] * 200_000))
 
 @attack(".pth")
 def compressed(path):
-    write_pth(path, {name: np.zeros(2**22, "float32") for name in state_dict(network())}, packed=zipfile.ZIP_DEFLATED)
+    write_pth(path, {name: np.zeros(2**19, "float32") for name in state_dict(network())}, packed=zipfile.ZIP_DEFLATED)
 
 
 @attack(".pth")
@@ -580,7 +580,7 @@ with_header("bfloat16_told", first_told(dtype="BF16"))
 with_header("header_of_spaces", lambda header, data: (json.dumps(header).encode() + b" " * 80_000_000, data))
 with_header("header_of_lists", lambda header, data: (b"{" + b'"a":[' * 1_000_000, data))
 with_header("many_tensors", lambda header, data: (
-    {f"{n}.weight": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for n in range(200_000)}, b""))  # fmt: skip
+    {f"{n}.weight": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for n in range(110_000)}, b""))  # fmt: skip
 
 
 @attack(".safetensors")
@@ -635,7 +635,7 @@ def spoiled(change):
 caffe_attack("empty_layers", message(100, b"") * 3_000_000)
 caffe_attack("empty_blobs", message(100, message(7, b"") * 3_000_000))
 caffe_attack("nested_messages", lambda: message(100, message(106, b"\x30\x01" * 5_000_000)))
-caffe_attack("unpacked_values", lambda: message(100, message(7, b"\x2d\0\0\0\0" * 2_000_000)))
+caffe_attack("unpacked_values", lambda: message(100, message(7, b"\x2d\0\0\0\0" * 1_000_000)))
 caffe_attack("endless_number", b"\xff" * 100)
 caffe_attack("length_outside", varint(8 * 100 + 2) + varint(2**60))
 caffe_attack("group", b"\xa3\x06" * 1000)

@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # where it is run as a scrip
 
 import keras_resnet
 from hostile.attacks import ATTACKS, write_secrets
-from hostile.sound import FORMATS, checkpoint, network, write_all
-from keras_resnet.checks import ArgumentError
+from hostile.sound import FORMATS, checkpoint, named_for, network, write_all
+from keras_resnet.checks import ArgumentError, ReportedError
 from keras_resnet.weights import foreign
 
 MEGABYTE = 2**20
@@ -116,7 +116,8 @@ class Range:
 
     def __init__(self, folder):
         self.folder = Path(folder)
-        self.model, self.sound = write_all(self.folder)
+        (self.folder / "sound").mkdir()
+        self.model, self.sound = write_all(self.folder / "sound")
         write_secrets(self.folder)
         self.right = [np.array(weight) for weight in self.model.weights]
         self.other = network(seed=1)
@@ -125,7 +126,7 @@ class Range:
 
     def attacked(self, name):
         suffix, change = ATTACKS[name]
-        path = self.folder / f"hostile{suffix}"
+        path = named_for(suffix, self.folder)
         shutil.copy(self.sound[suffix], path)
         change(path)
         return path
@@ -136,7 +137,7 @@ class Range:
         suffix = FORMATS[number % len(FORMATS)]
         damage = DAMAGES[number // len(FORMATS) % len(DAMAGES)]
         contents = [bytearray(self.sound[key].read_bytes()) for key in (suffix, str(random.choice(FORMATS)))]
-        path = self.folder / f"hostile{suffix}"
+        path = named_for(suffix, self.folder)
         path.write_bytes(damage(random, *contents))
         return f"{damage.__name__}{suffix}", path
 
@@ -152,7 +153,7 @@ class Range:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 values = use(self, path)
-        except ArgumentError as error:
+        except (ArgumentError, ReportedError) as error:
             ended, said = "refused", str(error)
             assert path.name in said, said
             assert not RAW_CONTROLS.search(said), ascii(said)

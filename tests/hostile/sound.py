@@ -27,7 +27,7 @@ def network(seed=0):
 
 
 def checkpoint(path, model, writer):
-    (path.parent / "log").touch()
+    (path.parent / "log").write_text("epoch\n1\n")
     made = Checkpoint(path, [], path.parent / "log", None, {}, writer)
     made.set_model(model)
     return made
@@ -147,16 +147,23 @@ def write_th(path, state, content=None, sizes=None):
     path.write_bytes(b"".join([magic, protocol, facts, content, keys, *storages]))
 
 
+def named_for(suffix, folder):
+    """A path under which the package reads the format: a checkpoint has one name."""
+    return folder / ("checkpoint.npz" if suffix == ".npz" else f"net{suffix}")
+
+
 def write_all(folder):
     """The model, and its file in every format."""
     model, state = network(), None
     state = state_dict(model)
-    files = {suffix: Path(folder) / f"sound{suffix}" for suffix in FORMATS}
+    files = {suffix: named_for(suffix, Path(folder)) for suffix in FORMATS}
     model.save_weights(files[".weights.h5"])
     save_file(state, files[".safetensors"])
     write_pth(files[".pth"], state)
     write_th(files[".th"], state)
     caffe.write(files[".caffemodel"], list(caffe_layers(model)))
-    checkpoint(files[".npz"], model, writer=True).write()
+    first_epoch = checkpoint(files[".npz"], model, writer=True)
+    first_epoch.epochs = 1
+    first_epoch.write()
     model.save(files[".keras"])
     return model, files
