@@ -5,6 +5,7 @@ from .archives import small_text as small_text
 from .archives import unpacked as unpacked
 from .disk import DiskFullError as DiskFullError
 from .disk import disk_full_named as disk_full_named
+from .disk import expect_room as expect_room
 from .lock import LOCK as LOCK
 from .lock import InUseError as InUseError
 from .lock import locked as locked

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import prod
 from numbers import Number, Real
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import keras
 import numpy as np
 
 from keras_resnet.checks import COUNT, FLAG, Rule, expect, expect_rule, invalid
-from keras_resnet.files import checksum, kept, opened_archive, read_last, read_state, replaced, synced
+from keras_resnet.files import checksum, expect_room, kept, opened_archive, read_last, read_state, replaced, synced
 from keras_resnet.training.progress import keep_epochs
 from keras_resnet.weights import foreign
 
@@ -138,7 +139,14 @@ class Checkpoint(keras.callbacks.Callback):
     def write_best(self, best: Path) -> None:
         if self.writer:
             with replaced(best) as path:
+                expect_room(path, self.room)
                 self.model.save_weights(path)
+
+    @property
+    def room(self) -> int:
+        """Bytes that HDF5 needs at most: 1.4 KB a variable besides its numbers."""
+        stored = [*self.model.variables, *self.model.optimizer.variables]
+        return sum(4 * prod(variable.shape) + 2048 for variable in stored)
 
     def write(self) -> None:
         if not self.writer:

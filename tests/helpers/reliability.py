@@ -4,8 +4,8 @@ PYTHONPATH=tests python -m helpers.reliability kills
 PYTHONPATH=tests python -m helpers.reliability pairs
 
 A kill comes at the n-th event of a file (opened, renamed, removed, made) in the command's folder; n is drawn from as
-many as an undisturbed command has left. A run is killed five times, then let alone, and compared with one that was never
-killed. Every process is a fork of one that has imported everything and computed nothing.
+many as an undisturbed command has left. A run is killed five times, then let alone, and compared with one that was
+never killed. Every process is a fork of one that has imported everything and computed nothing.
 """
 
 import csv
