@@ -1,6 +1,7 @@
 """Errors of the package in the words of the command line: options in place of arguments."""
 
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import fields
@@ -42,6 +43,22 @@ def shown(ctx: click.Context) -> Iterator[None]:
         raise Mistake(told(error, ctx)) from error
     except (ReportedError, OSError) as error:
         raise click.ClickException(in_options(str(error), ctx)) from error
+
+
+@contextmanager
+def warned(ctx: click.Context) -> Iterator[None]:
+    """Shows a warning in one line too, without the place in the code."""
+    with warnings.catch_warnings():
+        before = warnings.showwarning
+
+        def show(message: Any, category: type[Warning], *where: Any) -> None:
+            if category is UserWarning:
+                click.echo(f"Warning: {in_options(str(message), ctx)}", err=True)
+            else:
+                before(message, category, *where)
+
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 def told(error: ArgumentError, ctx: click.Context, param: click.Parameter | None = None) -> str:

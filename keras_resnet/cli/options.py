@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 import click
 
 from keras_resnet.checks import ArgumentError
-from keras_resnet.cli.mistakes import Mistake, shown, told
+from keras_resnet.cli.mistakes import Mistake, shown, told, warned
 from keras_resnet.cli.stopping import TYPED, stoppable
 from keras_resnet.cli.values import JsonList, Number
 from keras_resnet.data.names import kind_of
@@ -30,7 +30,7 @@ class Command(click.Command):
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx):
-        with shown(ctx), stoppable(ctx):
+        with shown(ctx), stoppable(ctx), warned(ctx):
             return super().invoke(ctx)
 
 

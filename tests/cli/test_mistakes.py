@@ -2,8 +2,10 @@
 
 import os
 import shlex
+import warnings
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,6 +14,7 @@ from click.testing import CliRunner
 import keras_resnet
 from keras_resnet import DenseNetConfig, FractalNetConfig, Recipe, ResNetConfig
 from keras_resnet.cli import main
+from keras_resnet.cli.options import Command
 from keras_resnet.experiment import Run
 
 BEFORE = Path(__file__).parent.parent / "before_folders"
@@ -189,3 +192,15 @@ def test_a_backend_that_is_not_there_is_named(backend, monkeypatch):
         monkeypatch.delitem(os.sys.modules, name, raising=False)
     result = CliRunner().invoke(main, ["summary", "resnet20"])
     assert "`KERAS_BACKEND`. Expected a backend that is installed" in result.stderr
+
+
+@click.command(cls=Command)
+@click.option("--resume", is_flag=True)
+def warning(resume):
+    warnings.warn("there is one, for `resume=True`", stacklevel=1)
+    warnings.warn("of a library", FutureWarning, stacklevel=1)
+
+
+def test_a_warning_is_told_in_one_line_without_the_place_in_the_code():
+    with pytest.warns(FutureWarning, match="of a library"):
+        assert CliRunner().invoke(warning).stderr == "Warning: there is one, for --resume\n"
