@@ -146,3 +146,4 @@ from .tuning.hypermodel import HyperResNet as HyperResNet
 from .tuning.search import search as search
 from .weights import load_weights as load_weights
 from .weights.catalogue import pretrained as pretrained
+from .weights.torch_out import to_torch as to_torch

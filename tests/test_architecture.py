@@ -106,7 +106,7 @@ NETWORKS ORDERS PREPROCESSINGS RECIPES SHORTCUTS STEMS
 Card Complexity DenseNetConfig FractalNetConfig GroupedConv2D HyperResNet Preprocessing Recipe ResNetConfig
 __version__ build card complexity decode_predictions densenet ensemble evaluate export features
 fold_batch_norm fractalnet freeze load_data load_model load_weights names portable preprocessing pretrained
-rematerialize resnet search strategy train
+rematerialize resnet search strategy to_torch train
 """
 
 

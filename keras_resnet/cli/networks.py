@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from keras_resnet.checks import expect
-from keras_resnet.cli.options import Command, ZooCommand, classes, size, writable
+from keras_resnet.cli.options import Command, ZooCommand, classes, expect_model, size, writable
 from keras_resnet.cli.start import start_keras
 from keras_resnet.files import completed
 from keras_resnet.modelcard import card
@@ -80,8 +80,14 @@ def square(size: int | None) -> tuple[int, int, int] | None:
 
 @click.command(cls=ZooCommand)
 @click.argument("source")
-@click.argument("name")
-@click.argument("out", type=click.Path(dir_okay=False, path_type=Path), callback=writable)
+@click.argument("name", required=False)
+@click.argument("out", required=False, type=click.Path(dir_okay=False, path_type=Path), callback=writable)
+@click.option(
+    "--to",
+    type=(click.Choice(["torch"]), click.Path(dir_okay=False, path_type=Path)),
+    metavar="torch FILE",
+    help="Write the weights of SOURCE, a .keras file, to FILE, a .safetensors file, under torchvision's names.",
+)
 @classes
 @size
 @click.option(
@@ -89,12 +95,24 @@ def square(size: int | None) -> tuple[int, int, int] | None:
     type=click.Choice(["RGB", "BGR"]),
     help="Of the images that SOURCE's network was trained on; by default that of its project's networks.",
 )
-def convert(source, name, out, classes, size, channel_order, config_changes):
+def convert(source, name, out, to, classes, size, channel_order, config_changes):
     """Load SOURCE, another project's weights, into network NAME, and save it as OUT, a .keras file.
 
     SOURCE is imagenet, a tag that `list --pretrained NAME` shows, hf://owner/repo, or a file of torch, safetensors,
     Caffe or Keras. Fields of the network's row that the weights imply are set for you.
+
+    With --to torch FILE there is neither NAME nor OUT.
     """
+    if to:
+        expect(name is None, "name", "nothing with --to", name)
+        convert_to_torch(Path(source), to[1])
+    else:
+        expect(out, "out", "NAME and OUT, or --to torch FILE", out)
+        settings = dict(classes=classes, input_shape=square(size), channel_order=channel_order)
+        convert_to_keras(source, name, out, size, settings, config_changes)
+
+
+def convert_to_keras(source, name, out, size, settings, config_changes):
     expect(out.suffix == ".keras" and out.parent.is_dir(), "out", "a path in a folder, that ends in .keras", str(out))
     config = zoo.row(name, **config_changes)
     check_size(size, config)
@@ -103,10 +121,19 @@ def convert(source, name, out, classes, size, channel_order, config_changes):
     from keras_resnet.graph.remake import portable
 
     with completed(out) as path:
-        settings = dict(classes=classes, input_shape=square(size), channel_order=channel_order)
         model = zoo.build(name, weights=source, **settings, **config_changes)
         portable(model).save(path)
     known = card(model)
     click.echo(f"{out}: {name}, {model.count_params():,} parameters, weights of {known.weights}")
     click.echo(f"Licence of the weights: {shown(known.licence)}")
     click.echo(f"Preprocessing: {known.preprocessing or 'unknown'}")
+
+
+def convert_to_torch(source: Path, file: Path) -> None:
+    expect_model(source)
+    start_keras()
+    from keras_resnet.networks.loading import load_model
+    from keras_resnet.weights.torch_out import to_torch
+
+    model = load_model(source)
+    click.echo(f"{to_torch(model, file)}: {model.name}, for `load_state_dict(strict=True)`")

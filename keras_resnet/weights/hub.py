@@ -77,7 +77,7 @@ def local(address: str, file: str) -> tuple[Path, str]:
 
 def downloaded(address: str, file: str) -> tuple[Path, str]:
     """As the hub has it now; from the cache if the hub cannot be reached."""
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.utils import (
         EntryNotFoundError,
         LocalEntryNotFoundError,
@@ -86,6 +86,8 @@ def downloaded(address: str, file: str) -> tuple[Path, str]:
     )
 
     repository, revision = parts(address)
+    if constants.HF_HUB_OFFLINE:
+        return local(address, file)
     try:
         digest = metadata(address, file).etag
     except (EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError):

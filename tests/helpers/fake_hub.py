@@ -2,8 +2,10 @@
 
 import hashlib
 import re
+import sys
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from threading import Thread
 
 LARGE = (".safetensors", ".bin", ".keras", ".h5")  # kept apart from the repository, under their SHA-256
@@ -121,6 +123,21 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(content[:cut])
         if cut is not None:
             self.close_connection = True
+
+
+def set_constants(monkeypatch, **values):
+    """Of the hub's library, wherever one of its versions keeps a copy of them."""
+    import_module("huggingface_hub.file_download")
+    modules = [module for name, module in list(sys.modules.items()) if name.startswith("huggingface_hub")]
+    for name, value in values.items():
+        for module in modules:
+            if name in vars(module):
+                monkeypatch.setattr(module, name, value)
+
+
+def set_endpoint(monkeypatch, endpoint):
+    template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+    set_constants(monkeypatch, ENDPOINT=endpoint, HUGGINGFACE_CO_URL_TEMPLATE=template)
 
 
 @contextmanager

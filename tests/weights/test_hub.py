@@ -1,14 +1,16 @@
 """Weights from the Hugging Face hub: downloaded once, whole or not at all, and from the cache where there is no hub."""
 
+import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
-from importlib import import_module
 
 import keras
 import numpy as np
 import pytest
 
 import keras_resnet
+from helpers.fake_hub import set_constants, set_endpoint
 from helpers.hub_files import json_of, randomized, safetensors_of
 from keras_resnet import card
 from keras_resnet.checks import ArgumentError
@@ -65,11 +67,9 @@ def load(weights="first_in1k", **settings):
     return keras_resnet.build("resnet20", weights=weights, classifier_activation=None, **settings)
 
 
-def gone(hub, monkeypatch):
+def gone(monkeypatch):
     """No hub is there any more."""
-    monkeypatch.setattr(import_module("huggingface_hub.constants"), "ENDPOINT", "http://127.0.0.1:9")
-    template = "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(import_module("huggingface_hub.constants"), "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    set_endpoint(monkeypatch, "http://127.0.0.1:9")
 
 
 @pytest.mark.parametrize("weights", ["imagenet", "first_in1k", f"hf://{REPOSITORY}"])
@@ -110,10 +110,10 @@ def test_a_file_is_downloaded_once(hub):
     assert len(hub.downloads(".safetensors")) == 1
 
 
-def test_a_download_shows_its_progress(hub, monkeypatch, capfd):
-    monkeypatch.setenv("TQDM_POSITION", "-1")  # also where standard error is no terminal
+def test_a_download_shows_its_progress(hub, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     load()
-    assert "model.safetensors" in capfd.readouterr().err
+    assert "model.safetensors" in capsys.readouterr().err
 
 
 def test_a_later_file_of_the_branch_is_downloaded(hub, published):
@@ -134,7 +134,7 @@ def test_a_pinned_revision_in_the_cache_is_loaded_without_a_question_to_the_hub(
 
 def test_what_is_in_the_cache_is_loaded_offline(hub, monkeypatch, published):
     load()
-    monkeypatch.setattr(import_module("huggingface_hub.constants"), "HF_HUB_OFFLINE", True)
+    set_constants(monkeypatch, HF_HUB_OFFLINE=True)
     hub.requests.clear()
     np.testing.assert_array_equal(load().get_weights()[0], published.get_weights()[0])
     assert hub.requests == []
@@ -142,13 +142,13 @@ def test_what_is_in_the_cache_is_loaded_offline(hub, monkeypatch, published):
 
 def test_what_is_in_the_cache_is_loaded_where_the_hub_cannot_be_reached(hub, monkeypatch):
     load()
-    gone(hub, monkeypatch)
+    gone(monkeypatch)
     load()
 
 
 @pytest.mark.parametrize("weights", ["imagenet", f"hf://{REPOSITORY}"])
 def test_a_hub_that_cannot_be_reached_is_said_in_one_line_with_the_file_to_fetch_by_hand(hub, monkeypatch, weights):
-    gone(hub, monkeypatch)
+    gone(monkeypatch)
     with pytest.raises(ConnectionError) as raised:
         load(weights)
     assert f"http://127.0.0.1:9/{REPOSITORY}/resolve/main/model.safetensors by hand" in str(raised.value)
@@ -156,7 +156,7 @@ def test_a_hub_that_cannot_be_reached_is_said_in_one_line_with_the_file_to_fetch
 
 
 def test_offline_without_the_file_is_said_in_one_line(hub, monkeypatch):
-    monkeypatch.setattr(import_module("huggingface_hub.constants"), "HF_HUB_OFFLINE", True)
+    set_constants(monkeypatch, HF_HUB_OFFLINE=True)
     with pytest.raises(ConnectionError, match=r"^hf://timm/small.first_in1k cannot be downloaded.*by hand"):
         load()
     assert hub.requests == []
@@ -169,8 +169,10 @@ def no_pauses(monkeypatch):
 
 
 def test_a_download_that_breaks_off_goes_on_where_it_was(hub, no_pauses, monkeypatch, published):
-    monkeypatch.setattr(import_module("huggingface_hub.constants"), "DOWNLOAD_CHUNK_SIZE", 1000)
+    set_constants(monkeypatch, DOWNLOAD_CHUNK_SIZE=1000)
     hub.cut_after = [10_500]
+    with suppress(ConnectionError):  # from older versions of the library: it goes on when it is called again
+        load()
     np.testing.assert_array_equal(load().get_weights()[0], published.get_weights()[0])
     assert "bytes=10000-" in [of for _, _, of in hub.requests]
 
