@@ -7,6 +7,7 @@ import pytest
 
 from keras_resnet import NETWORKS, RECIPES, load_data
 from keras_resnet.experiment import Resolved, Run
+from keras_resnet.experiment.folder import to_train
 from keras_resnet.networks.config import ResNetConfig
 
 SMALL = {"stages": [[8], [8]], "stem_filters": 8}
@@ -91,3 +92,28 @@ def test_a_run_makes_its_row_once(monkeypatch):
     assert len(made) == 1
     assert model.name == "resnet20"
     assert model.card.config["stem_filters"] == 8
+
+
+@pytest.mark.parametrize(("begun", "epochs"), [([], [2, 1]), (["frozen"], [2, 1]), (["frozen", ""], [1])])
+def test_a_run_goes_on_in_the_last_part_that_was_begun(begun, epochs, tmp_path):
+    for part in begun:
+        (tmp_path / part).mkdir(exist_ok=True)
+        (tmp_path / part / "checkpoint.npz").touch()
+    phases = resolved(freeze="stem", changes={"epochs": 3}).phases
+    assert [phase.recipe.epochs for phase in to_train(phases, tmp_path)] == epochs
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, "recipe fast (for images of up to 64 pixels); 48 epochs, batches of 128, learning rate 0.3 (linear)"),
+        ({"recipe": "wrn", "changes": {"epochs": 2}}, "recipe wrn (as asked for), epochs=2; 2 epochs, "),
+        ({"weights": "some.pth"}, "recipe finetune (for a start from weights)"),
+        ({"freeze": "stem", "changes": {"epochs": 3}}, "3 epochs (the first 2 with all up to stem frozen)"),
+        ({"size": 64}, "images of 64x64x3, "),
+        ({}, "256 images train, 256 test and are watched, the last epoch is kept."),
+        ({"validation": 5}, "251 images train, 5 validate and choose the epoch, 256 test."),
+    ],
+)
+def test_what_was_decided_is_said_with_its_reason(given, words):
+    assert words in resolved(**given).decided
