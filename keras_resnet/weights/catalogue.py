@@ -106,9 +106,9 @@ def pretrained(pattern: str = "*") -> Checkpoints:
 
     >>> import keras_resnet
     >>> keras_resnet.pretrained("resnet18d")
-    network    weights                top-1  top-5  pixels  licence     source
-    resnet18d  ra2_in1k               72.30  90.68  224     apache-2.0  hf://timm/resnet18d.ra2_in1k
-    resnet18d  ra4_e3600_r224_in1k  * 74.36  91.83  224     apache-2.0  hf://timm/resnet18d.ra4_e3600_r224_in1k
+    network    weights                 top-1  top-5  pixels  licence     source
+    resnet18d  ra2_in1k                72.30  90.68  224     apache-2.0  hf://timm/resnet18d.ra2_in1k
+    resnet18d  ra4_e3600_r224_in1k  *  74.36  91.83  224     apache-2.0  hf://timm/resnet18d.ra4_e3600_r224_in1k
     """
     return Checkpoints(row for row in catalogue() if fnmatchcase(row.network, pattern))
 
