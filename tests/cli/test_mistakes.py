@@ -164,6 +164,32 @@ def test_the_count_in_the_documentation_is_that_of_the_tables():
     assert f"{len(COMMANDS)} command lines and {len(CALLS)} Python calls" in page
 
 
+TAKING_MODELS = """
+predict {} picture.png --preprocessing unit
+evaluate {} --data pictures --preprocessing unit
+export {} out --preprocessing unit
+convert {} resnet20 out.keras
+train --weights {}
+inspect drawing {} --output a.png
+inspect cam {} --image picture.png --output a.png --preprocessing unit
+inspect features {} --image picture.png --output a.png --preprocessing unit
+inspect responses {} --data digits --output a.png --preprocessing unit
+""".strip().splitlines()
+
+
+@pytest.mark.parametrize("model", ["cut.keras", "flipped.keras", "note.keras"])
+@pytest.mark.parametrize("command", TAKING_MODELS)
+def test_a_damaged_model_is_one_line_in_every_command(command, model, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    before = sorted(folder.rglob("*"))
+    result = CliRunner().invoke(main, command.format(model).split())
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert result.stderr.startswith("Error: Invalid value for ")
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert model in result.stderr
+    assert sorted(folder.rglob("*")) == before
+
+
 # Not a user's mistake
 
 

@@ -36,7 +36,7 @@ def test_other_files_are_refused(name, tmp_path):
 
 
 def test_a_model_is_loaded_as_keras_loads_it(tmp_path):
-    """All variables that Keras restores, to the bit: weights and the optimizer's. It draws the seeds of dropout anew."""
+    """All variables that Keras restores, to the bit: weights and the optimizer's. Seeds of dropout are drawn anew."""
     rate = keras.optimizers.schedules.CosineDecay(0.1, 100)
     row = ResNetConfig(stages=((4,), (8,)), stem_filters=4, dropout=0.2, drop_path=0.1)
     model = keras_resnet.resnet(row, classes=3, input_shape=(8, 8, 3))
