@@ -13,8 +13,8 @@ import h5py
 import keras
 from keras import layers
 
-from keras_resnet.checks import ArgumentError, expect, invalid
-from keras_resnet.files import expect_model_file
+from keras_resnet.checks import ArgumentError, ReportedError, expect, invalid
+from keras_resnet.files import disk_full_named, expect_model_file, expect_room
 from keras_resnet.graph.keras_private import shared_objects
 from keras_resnet.graph.skipping import skip_dropped_paths
 from keras_resnet.graph.tracing import walk
@@ -31,6 +31,7 @@ from keras_resnet.weights.layers import fault
 OURS = (DrawColumns, GroupedConv2D, Join, MiddleOfResized)  # Keras finds them in a file once they are imported
 MEMBERS = {"config.json", "metadata.json", "model.weights.h5", ARCHIVED}
 SPARE = 2**24  # bytes that a file may hold besides the model's variables
+A_VARIABLE = 2048  # bytes that HDF5 needs for one at most, besides its numbers
 WIDEST = 8  # bytes of a number
 WHOLE = "a whole `.keras` file"
 
@@ -61,7 +62,7 @@ def refused(path: str | Path) -> Iterator[None]:
     """Whatever Keras raises on a damaged file becomes an ArgumentError."""
     try:
         yield
-    except ArgumentError:
+    except (ArgumentError, ReportedError):
         raise
     except Exception as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
@@ -93,7 +94,9 @@ def take_weights(model: keras.Model, file: foreign.File) -> None:
     expect(there <= needed + SPARE, "path", f"{needed:,} bytes of weights, and not {there:,}", str(file.path))
     with TemporaryDirectory() as folder:
         copy = Path(folder) / "copy.weights.h5"
-        write_copy(copy, file)
+        with disk_full_named(copy):
+            expect_room(copy, there + A_VARIABLE * len(file.arrays))
+            write_copy(copy, file)
         model.load_weights(copy)
 
 
