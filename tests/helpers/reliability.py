@@ -213,7 +213,7 @@ PAIRS = {  # two commands, and how many of both may end well
         ["inspect", "drawing", MODEL, "--output", "out/a.png"],
         1,
     ),
-    "a training resumes what an export replaces": (
+    "a resumed training that has ended, and an export of its model": (
         ["train", *SMALL, "--set", "epochs=1", "steps_per_epoch=1", "--output", "model", "--resume"],
         EXPORT,
         2,
