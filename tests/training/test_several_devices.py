@@ -103,7 +103,7 @@ def test_killed_workers_are_named_and_restarted_ones_end_as_if_nothing_had_happe
 
 CHANGES = ["batch_size=63", "steps_per_epoch=4", "lr=0.02", "momentum=0.5", "epochs=6"]
 NETWORK = ["resnet20", "--stages", "[[16], [32]]"]
-COMMAND = ["-m", "keras_resnet", "train", *NETWORK, "--resume", "--set", *CHANGES]
+COMMAND = ["-m", "keras_resnet", "train", *NETWORK, "--precision", "float32", "--resume", "--set", *CHANGES]
 
 
 def weights_of(folder):
