@@ -106,8 +106,13 @@ def plain(value: Any) -> Any:
 
 def expect_known(argument: str, names: Collection[str], received: object, what: str = "a known name") -> None:
     """As `expect`, for names from a long list: the error shows the nearest ones."""
-    near = ", ".join(map(repr, nearest(received, names) or sorted(names)[:20]))
-    expect(isinstance(received, str) and received in names, argument, f"{what}; the nearest are {near}", received)
+    near, known = nearest(received, names), sorted(names)
+    shown = f"the nearest are {listed(near)}" if near else f"such as {listed(known if len(known) < 20 else known[:5])}"
+    expect(isinstance(received, str) and received in names, argument, f"{what}; {shown}", received)
+
+
+def listed(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, names))
 
 
 def unknown(argument: str, near: Sequence[str], received: object, owner: str) -> ArgumentError:

@@ -33,7 +33,7 @@ def disk_full_named(path: Path) -> Iterator[None]:
 
 def expect_room(path: Path, size: int) -> None:
     """Raises an OSError if so many bytes cannot be written there. HDF5 would fail, and crash when Python ends."""
-    if hasattr(os, "posix_fallocate"):
+    if size and hasattr(os, "posix_fallocate"):
         with open(path, "wb") as file:
             os.posix_fallocate(file.fileno(), 0, size)
         path.unlink()

@@ -262,6 +262,7 @@ class TestTheRunFolder:
 def test_the_command_of_a_run_is_that_run(run, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a b.keras").touch()
+    (tmp_path / "my photographs").mkdir()
     found = []
     monkeypatch.setattr("keras_resnet.experiment.experiment", lambda run, output, resume: found.append(run))
     assert CliRunner().invoke(main, shlex.split(run.command)[1:]).exit_code == 0

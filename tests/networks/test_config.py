@@ -320,10 +320,10 @@ ARGUMENT_ERRORS = [
     ("input_shape", (224, 224, 0), SHAPE),
     ("input_shape", (3, 224, 224), SHAPE),
     ("input_tensor", "images", "a Keras tensor"),
-    ("weights", "imagenet21k", "'imagenet', 'cifar10', hf://owner/repo, a Keras model, or a file"),
-    ("weights", "missing.weights.h5", "'imagenet', 'cifar10', hf://owner/repo, a Keras model, or a file"),
-    ("weights", "missing.keras", "'imagenet', 'cifar10', hf://owner/repo, a Keras model, or a file"),
-    ("weights", 1, "'imagenet', 'cifar10', hf://owner/repo, a Keras model, or a file"),
+    ("weights", "imagenet21k", "'cifar10', hf://owner/repo, a Keras model, or a file"),
+    ("weights", "missing.weights.h5", "'cifar10', hf://owner/repo, a Keras model, or a file"),
+    ("weights", "missing.keras", "'cifar10', hf://owner/repo, a Keras model, or a file"),
+    ("weights", 1, "'cifar10', hf://owner/repo, a Keras model, or a file"),
 ]
 
 

@@ -128,7 +128,7 @@ class TestTrain:
 
     def test_another_model_or_seed_is_not_resumed(self, tmp_path):
         train(linear(), FEW, ONCE, tmp_path, verbose=0)
-        with pytest.raises(ValueError, match=r"`model`.*trained before"):
+        with pytest.raises(ValueError, match=r"`model`.*checkpoint.npz, with the same 5 variables"):
             train(normed(), FEW, ONCE, tmp_path, resume=True, verbose=0)
         with pytest.raises(ValueError, match=r"`resume`.*seed"):
             train(linear(), FEW, ONCE, tmp_path, seed=1, resume=True)
