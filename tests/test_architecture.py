@@ -89,6 +89,7 @@ def test_importing_the_package_imports_lazy_loader_alone():
     assert foreign == {"keras_resnet", "lazy_loader"}
 
 
+@pytest.mark.slow
 def test_building_a_network_loads_neither_data_nor_training():
     more = loaded_by("import keras_resnet; keras_resnet.build('resnet20')") - loaded_by("import keras")
     foreign = {
@@ -143,6 +144,7 @@ def test_rooms_are_modules_and_attributes():
     assert {f"keras_resnet.{room}" for room in ROOMS} <= loaded_by(code)
 
 
+@pytest.mark.slow
 def test_a_type_checker_sees_the_real_types_in_a_users_script(tmp_path):
     pytest.importorskip("mypy")
     (tmp_path / "script.py").write_text(SCRIPT)

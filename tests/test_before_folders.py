@@ -42,6 +42,7 @@ def test_a_killed_run_ends_as_it_would_have_ended(tmp_path):
             np.testing.assert_allclose(weight, expected[f"arr_{index}"], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_an_export_serves():
     card = keras_resnet.card(THEN / "export")
     pixels = np.clip(np.round(IMAGES * 64 + 128), 0, 255).astype("uint8")

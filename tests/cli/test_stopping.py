@@ -74,6 +74,15 @@ def test_it_is_refused_before_tensorflow_starts(command, tmp_path):
 GO_ON = "To go on after the last whole epoch: keras-resnet train --stages '[[4]]' --stem-filters 4 --set epochs=2"
 
 
+@pytest.fixture
+def interruptible():
+    """Python ignores SIGINT where it was started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("resume", [[], ["--resume"]])
 def test_a_training_that_is_stopped_says_how_to_go_on(stop, code, resume, monkeypatch):

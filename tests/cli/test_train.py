@@ -133,6 +133,7 @@ class TestTheCommandTrain:
     def test_the_curves_are_a_picture(self, run):
         assert tf.image.decode_png((run / "curves.png").read_bytes()).shape[-1] == 4
 
+    @pytest.mark.slow
     def test_a_second_run_leaves_the_first_alone(self, trained, run, monkeypatch):
         monkeypatch.chdir(trained[0])
         before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}

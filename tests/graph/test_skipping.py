@@ -22,6 +22,8 @@ NETWORKS = {
     "multiresnet200_k5": dict(branches=3),
 }
 
+MORE = [name for name in NETWORKS if name != "resnet20"]
+
 
 def built(name="resnet20", **changes):
     keras.utils.set_random_seed(1)
@@ -60,7 +62,7 @@ def norms_of(drop, model):
     ]
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ["resnet20", *(pytest.param(name, marks=pytest.mark.slow) for name in MORE)])
 def test_a_step_gives_the_outputs_and_gradients_of_one_that_computes_every_path(name):
     skipping, computing = built(name), unskipped(built(name))
     ours, theirs = gradients(skipping), gradients(computing)
@@ -139,7 +141,7 @@ def test_inference_counts_and_names_are_those_of_a_network_that_drops_samples():
     assert_same(per_batch(IMAGES), per_sample(IMAGES))
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)])
 def test_mixed_precision(policy):
     default = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)

@@ -139,6 +139,7 @@ def test_an_export_is_for_a_known_device(tmp_path):
         keras_resnet.export(resnet(RESNEXT), tmp_path / "exported", device="tpu")
 
 
+@pytest.mark.slow
 def test_asking_for_devices_leaves_them_to_be_configured():
     code = """
 import tensorflow as tf
@@ -227,6 +228,7 @@ def test_litert_converts_it(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_it_trains_under_a_strategy():
     code = """
 import numpy as np, tensorflow as tf

@@ -90,7 +90,7 @@ def tensorflows(tmp_path_factory):
     return folder, models, outputs
 
 
-@pytest.fixture(scope="module", params=["jax", pytest.param("torch", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.slow) for name in BACKENDS])
 def other(request, tensorflows):
     """(what the other backend told, its outputs)"""
     backend, (folder, *_) = request.param, tensorflows

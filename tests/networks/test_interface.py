@@ -172,6 +172,7 @@ def operations(model):
     return len(call.get_concrete_function(tf.TensorSpec((1, 64, 64, 3))).graph.get_operations())
 
 
+@pytest.mark.slow
 def test_a_training_step_has_less_to_trace_than_that_of_keras_applications():
     ours = keras_resnet.ResNet50(input_shape=(64, 64, 3))
     theirs = keras.applications.ResNet50(weights=None, input_shape=(64, 64, 3))

@@ -148,6 +148,7 @@ class TestSavedModel:
         assert not tf.saved_model.load(exported).variables
         assert keras_resnet.card(exported).exports["saved_model"]["bytes"] < 4 * folded.count_params() + 1_000_000
 
+    @pytest.mark.slow
     def test_weights_too_large_for_a_graph_are_variables(self, model, tmp_path, monkeypatch):
         monkeypatch.setattr(saved_model, "LARGEST_GRAPH", 1000)
         folder = export(model, tmp_path / "large")
@@ -171,6 +172,7 @@ def read_graph(exported):
     return SavedModel.FromString((exported / "saved_model.pb").read_bytes()).meta_graphs[0].graph_def
 
 
+@pytest.mark.slow
 class TestBfloat16:
     def test_convolves_in_bfloat16_between_images_and_probabilities_of_float32(self, narrow):
         nodes = [node for function in read_graph(narrow).library.function for node in function.node_def]

@@ -40,6 +40,7 @@ def assert_saved(path, weights):
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.slow
 def test_two_devices_hold_the_same_model_after_every_epoch(tmp_path):
     assert fit(tmp_path, 1, kind="mirrored", devices=2, epochs=2) == [0], logs(tmp_path)[0]
     assert {len(weight) for weight in shown(tmp_path, 0, 0)} == {2}

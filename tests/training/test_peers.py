@@ -45,6 +45,7 @@ tf.queue.FIFOQueue(1, tf.int32).dequeue()
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_hangs_in_tensorflow_leaves_and_one_that_writes_does_not():
     process = subprocess.run([sys.executable, "-c", HANGS], capture_output=True, text=True, timeout=300)
     assert process.returncode == 1

@@ -27,7 +27,7 @@ def test_parts_share_one_log_and_count_on(tmp_path):
     assert [path.parent.name for path in tmp_path.rglob("checkpoint.npz")] == [tmp_path.name, "frozen"]
 
 
-@pytest.mark.parametrize("epoch", [1, 2, 3])
+@pytest.mark.parametrize("epoch", [1, *(pytest.param(epoch, marks=pytest.mark.slow) for epoch in (2, 3))])
 def test_a_part_that_was_interrupted_ends_as_if_it_had_not_been(epoch, tmp_path):
     whole, resumed = linear(), linear()
     run(whole, tmp_path / "whole")
