@@ -137,6 +137,7 @@ def test_importing_everything_hides_no_module_of_the_standard_library():
     assert names["train"] is keras_resnet.train
 
 
+@pytest.mark.slow
 def test_rooms_are_modules_and_attributes():
     code = "import keras_resnet; " + "; ".join(
         f"assert keras_resnet.{room}.__all__; from keras_resnet.{room} import *" for room in sorted(ROOMS)
@@ -311,6 +312,7 @@ def files_run(function, *arguments):
     return files
 
 
+@pytest.mark.slow
 def test_a_resnet_50_is_read_in_four_files_from_its_images_to_its_head():
     trunk = import_module("keras_resnet.networks.resnet").trunk
     images, he_normal = keras.Input((224, 224, 3)), {"he_normal"}  # how a kernel starts, and not what the network is

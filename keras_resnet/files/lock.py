@@ -111,7 +111,7 @@ def own_folder(parent: Path) -> tuple[Path, Any]:
     while True:
         folder = Path(mkdtemp(dir=parent, prefix=PARTIAL))
         lock = file_lock(folder / LOCK)
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, FileExistsError):  # swept while filelock looked at it
             if acquired(lock) and (folder / LOCK).exists():
                 return folder, lock
 

@@ -91,6 +91,7 @@ def without(*variables):
     return {key: value for key, value in os.environ.items() if key not in variables}
 
 
+@pytest.mark.slow
 def test_tensorflow_starts_in_silence_in_the_environment_of_the_commands():
     names = (onednn.ONEDNN, *onednn.THREADS, LOG_LEVEL)
     code = "from keras_resnet.cli.start import *; start_tensorflow(); import tensorflow as tf; tf.ones(2) + 1"

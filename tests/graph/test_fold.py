@@ -174,6 +174,7 @@ def test_what_has_no_graph_is_refused(model):
         fold_batch_norm(model)
 
 
+@pytest.mark.slow
 def test_networks_that_are_nested():
     model = tiny("plain1202", stages=((8,) * 130,), stem_filters=8)
     assert any(isinstance(layer, keras.Model) for layer in model.layers)

@@ -141,7 +141,8 @@ def test_inference_counts_and_names_are_those_of_a_network_that_drops_samples():
     assert_same(per_batch(IMAGES), per_sample(IMAGES))
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision(policy):
     default = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)

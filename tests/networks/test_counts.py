@@ -27,7 +27,7 @@ def blocks(row):
 
 def of_network(name, *values):
     """A parameter of the tests; slow where the network is deep."""
-    marks = [pytest.mark.slow] * (blocks(NETWORKS[name]) > 50)
+    marks = [pytest.mark.slow] * (blocks(NETWORKS[name]) > 40)
     return pytest.param(name, *values, marks=marks, id="-".join(map(str, (name, *values))))
 
 

@@ -44,6 +44,7 @@ def expected(tmp_path_factory):
     return found
 
 
+@pytest.mark.slow
 def test_two_mirrored_devices_train_a_short_network_to_what_one_does(tmp_path):
     arguments = {"kinds": ["none", "mirrored"], "devices": 2, "stages": SHORT, "epochs": 1, "evaluated": True}
     with launched([tmp_path], **arguments) as (process,):
