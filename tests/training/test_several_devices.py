@@ -1,6 +1,7 @@
 """Several devices and several workers train to what one device trains to, and leave together when one of them dies."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -94,7 +95,8 @@ def test_killed_workers_are_named_and_restarted_ones_end_as_if_nothing_had_happe
         codes = [processes[index].wait(timeout=60) for index in survivors]
         print(f"the survivors left after {time.monotonic() - killed:.1f} s")
     assert 0 not in codes
-    assert all(f"Lost /job:worker/replica:0/task:{victim} (localhost:" in logs(folder)[index] for index in survivors)
+    for index in survivors:  # who leaves last has lost the other one too
+        assert re.search(rf"Lost .*/job:worker/replica:0/task:{victim} \(localhost:", logs(folder)[index])
     for found in trained(folder, 3, **arguments):
         assert_same(found, weights)
         assert len(found["loss"]) < 6
@@ -127,7 +129,7 @@ def test_the_command_on_three_workers_ends_as_on_one_also_when_one_is_killed(tmp
         wait_for(lambda: history.exists() and len(history.read_text().splitlines()) > 2, processes)
         processes[1].kill()
         assert 0 not in [process.wait(timeout=60) for process in processes]
-    assert "Lost /job:worker/replica:0/task:1 (localhost:" in logs(killed)[0]
+    assert re.search(r"Lost .*/job:worker/replica:0/task:1 \(localhost:", logs(killed)[0])
     with launched([killed] * 3, COMMAND) as processes:
         assert [process.wait(timeout=400) for process in processes] == [0] * 3, logs(killed)[0]
     for found, expected in zip(weights_of(killed), weights_of(three), strict=True):
