@@ -10,8 +10,15 @@ import pytest
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
 TRAIN_SEVERAL = ("activation_orders", "shortcuts_side_by_side", "your_own_network")
 every_example = pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+LONGEST = {"drop_in_for_keras_applications", "finetune_folder", "serve_savedmodel"}
 quick_ones = pytest.mark.parametrize(
-    "example", [path for path in EXAMPLES if path.stem not in TRAIN_SEVERAL], ids=lambda path: path.stem
+    "example",
+    [
+        pytest.param(path, marks=[pytest.mark.slow] * (path.stem in LONGEST))
+        for path in EXAMPLES
+        if path.stem not in TRAIN_SEVERAL
+    ],
+    ids=lambda path: path.stem,
 )
 
 

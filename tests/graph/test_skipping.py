@@ -70,7 +70,7 @@ def test_a_step_gives_the_outputs_and_gradients_of_one_that_computes_every_path(
         assert_same(ours(), theirs())
 
 
-@pytest.mark.parametrize("eager", [False, True])
+@pytest.mark.parametrize("eager", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_statistics_of_a_dropped_path_stay_and_those_of_a_kept_one_move(eager):
     model = built()
     step, dropped = gradients(model, eager), set()

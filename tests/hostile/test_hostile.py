@@ -55,7 +55,13 @@ def test_sound_files_are_loaded(tried, suffix):
 ALIKE = (".keras", ".th")  # many attacks are the same as on .weights.h5 and on .pth
 
 
-@pytest.mark.parametrize("name", [name for name in ATTACKS if not (name.endswith(ALIKE) and twin(name) in ATTACKS)])
+DIFFERENT = [name for name in ATTACKS if not (name.endswith(ALIKE) and twin(name) in ATTACKS)]
+SELDOM = DIFFERENT[::3]  # behind the fast tests
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SELDOM)) for name in DIFFERENT]
+)
 def test_an_attack_ends_in_our_error_or_the_right_values(tried, name):
     outcomes = {outcome.use: outcome.ended for outcome in tried.tried(name, tried.attacked(name))}
     points_elsewhere = name.startswith(POINT_ELSEWHERE)

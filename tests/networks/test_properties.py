@@ -111,7 +111,7 @@ def check(network, shape, free):
 @pytest.mark.parametrize(
     ("config", "builder", "rows", "examples"),
     [
-        (ResNetConfig, resnet, RESNETS, 30),
+        (ResNetConfig, resnet, RESNETS, 20),
         (DenseNetConfig, densenet, DENSENETS, 10),
         (FractalNetConfig, fractalnet, FRACTALNETS, 10),
     ],
