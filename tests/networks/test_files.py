@@ -43,6 +43,7 @@ def saved_by_a_checkpoint(model, path):
     model.fit(IMAGES, np.arange(2), epochs=1, verbose=0, callbacks=[checkpoint])
 
 
+@pytest.mark.slow
 def test_files_load_without_this_package(tmp_path):
     models = {name: keras_resnet.build(name, **settings) for name, settings in NETWORKS.items()}
     models |= {f"{name}_in_another": in_another_model(model) for name, model in models.items()}

@@ -22,6 +22,7 @@ for load, names in ((keras.models.load_model, {STOCK}), (keras_resnet.load_model
 """
 
 
+@pytest.mark.slow
 def test_plain_keras_loads_files_of_stock_layers_and_load_model_all():
     process = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
     names = [keras_resnet.card(FILES / f"{name}.keras").network for name in STOCK + OURS]

@@ -105,6 +105,7 @@ class TestTrain:
         expected = evaluate(inner, few, preprocessing=READ).loss
         assert evaluate(wrap(inner), few, preprocessing=READ).loss == pytest.approx(expected, rel=1e-5)
 
+    @pytest.mark.slow
     def test_resumes_in_the_same_process(self, tmp_path):
         """Where Keras has numbered its layers on."""
         recipe = Recipe(epochs=3, batch_size=16)

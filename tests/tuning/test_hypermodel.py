@@ -104,6 +104,7 @@ def own(few, tmp_path, monkeypatch):
 
 
 class TestTrials:
+    @pytest.mark.slow
     def test_are_scored_on_the_validation_split_and_never_read_the_test(self, few, tmp_path, monkeypatch):
         monkeypatch.setattr(outcome, "exported", lambda *arguments: None)
         hidden = replace(few, test=NeverRead(few.test))
